@@ -1,0 +1,76 @@
+# One way in. `make demo` and `make test` need only Python 3.11+ with pip; everything goes into .venv.
+#
+#   make demo        set up and run the whole loop on the bundled cassettes
+#   make test        set up and run every test, also those against the real Agent Server
+#   make test-unit   the tests that need no server, in seconds
+#   make check       format, lint, types          make fix      mend format and lint
+#   make capture     record the bundled cassettes anew from the real Agent Server
+#   make clean       remove .venv and what builds left behind
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit check fix capture clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Each stamp stands for one pip run; touching pyproject.toml makes them run again.
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "graphtape needs Python 3.11 or later, and $(PYTHON) is not: try make PYTHON=python3.11"; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "could not create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.stamp-run: $(VENV)/.stamp-venv pyproject.toml
+	@echo "installing graphtape ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-run
+	@echo "installing what the tests need, the real Agent Server among it ..."
+	@$(PIP) install --group test --group live
+	@touch $@
+
+$(VENV)/.stamp-check: $(VENV)/.stamp-test
+	@echo "installing ruff and mypy ..."
+	@$(PIP) install --group check
+	@touch $@
+
+# mypy does not see an editable install; this link lets it find the package under its import name.
+.typing/graphtape:
+	@mkdir -p .typing && ln -sfn .. $@
+
+setup: $(VENV)/.stamp-check .typing/graphtape
+
+demo: $(VENV)/.stamp-run
+	@$(BIN)/graphtape demo $(ARGS)
+
+test: $(VENV)/.stamp-test
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-unit: $(VENV)/.stamp-test
+	@$(BIN)/python -m pytest -q -m "not live and not slow" $(ARGS)
+
+check: setup
+	@$(BIN)/ruff format --check --quiet . || { echo "make fix formats these"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary -p graphtape
+	@echo "check: formatted, linted, typed"
+
+fix: setup
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+capture: $(VENV)/.stamp-test
+	@$(BIN)/python cassettes/samples/capture.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .typing build dist graphtape.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
