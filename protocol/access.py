@@ -1,10 +1,11 @@
 """Who may talk to a graphtape server: the `Host`, `Origin` and CORS rules of recorder and replayer.
 
-Pure functions on header values. Knows no sockets and no aiohttp. One rule: whoever is refused reads which option
-would have let him in.
+Pure functions on header values. Knows no sockets and no aiohttp. One rule: whoever is refused reads which
+option would have let him in.
 
-The defaults fit a development tool on loopback: a page of another site must neither read recordings (CORS) nor start
-runs through the proxy (403 for a foreign `Origin`), not even after rebinding its own DNS name to 127.0.0.1 (421).
+The defaults fit a development tool on loopback: a page of another site must neither read recordings (CORS) nor
+start runs through the proxy (403 for a foreign `Origin`), not even after rebinding its own DNS name to
+127.0.0.1 (421).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class HostPolicy:
         self._loopback_only = is_loopback_host(self._bound)
 
     def check(self, host_header: str | None) -> str | None:
-        """None if the request is served; else the words of the 421, which name the option that would allow it."""
+        """None if the request is served; else the words of the 421, which name the option that allows it."""
         if "*" in self._allowed:
             return None
         if host_header is None:
@@ -114,7 +115,7 @@ class OriginPolicy:
         self._exposed = ", ".join(names).encode("ascii")
 
     def allows(self, origin: str, *, host: str | None = None) -> bool:
-        """True if a page of this origin may use the server; `host` (the Host header) lets its own pages in."""
+        """True if pages of this origin may use the server; `host` (the Host header) lets its own pages in."""
         if self._any or _canonical(origin) in self._origins:
             return True
         parsed = parse_origin(origin)
@@ -125,7 +126,7 @@ class OriginPolicy:
         )
 
     def response_headers(self, origin: str | None, *, host: str | None = None) -> Headers:
-        """The CORS headers of a response, in the Agent Server's order; none for a foreign origin or no page."""
+        """A response's CORS headers, in the Agent Server's order; none for a foreign origin or no page."""
         if origin is None or not self.allows(origin, host=host):
             return ()
         return (
@@ -134,7 +135,7 @@ class OriginPolicy:
         )
 
     def apply(self, headers: Headers, origin: str | None, *, host: str | None = None) -> Headers:
-        """`headers` with the CORS ones replaced by ours, placed where the Agent Server puts them: before `vary`."""
+        """`headers` with the CORS ones replaced by ours, where the Agent Server puts them: before `vary`."""
         kept = [field for field in headers if not field[0].lower().startswith(b"access-control-")]
         made = self.response_headers(origin, host=host)
         if not made:
@@ -144,7 +145,7 @@ class OriginPolicy:
         return (*kept[:at], *made, *kept[at:], *vary)
 
     def refuses(self, method: str, origin: str | None, *, host: str | None = None) -> str | None:
-        """The words of the 403 for a foreign page that would change something; None if the request may pass."""
+        """The words of the 403 for a foreign page that would change something; None if it may pass."""
         if origin is None or method not in UNSAFE_METHODS or self.allows(origin, host=host):
             return None
         return (

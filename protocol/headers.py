@@ -1,7 +1,7 @@
 """Header fields as a proxy and a mock server pass them on: what is dropped, rewritten, refused.
 
-Pure functions on raw header fields (bytes, in the order and spelling of the wire). Knows nothing of sockets, of
-aiohttp or of cassettes. One rule: a field is passed on exactly as it came or not at all; only `Location` and
+Pure functions on raw header fields (bytes, in the order and spelling of the wire). Knows nothing of sockets,
+of aiohttp or of cassettes. One rule: a field is passed on exactly as it came or not at all; only `Location` and
 `Content-Location` are ever rewritten.
 """
 
@@ -30,8 +30,8 @@ HOP_BY_HOP = frozenset(
 
 _PROXY_PREFIX = b"proxy-"
 
-# RFC 9110, section 7.6.1: a field meant for all recipients must not be named by Connection. A peer that does it
-# anyway must not be able to strip what frames or routes the message.
+# RFC 9110, section 7.6.1: a field meant for all recipients must not be named by Connection. A peer that does
+# it anyway must not be able to strip what frames or routes the message.
 _NEVER_CONNECTION_OPTIONS = frozenset(
     {
         b"authorization",
@@ -115,13 +115,14 @@ def end_to_end(headers: Headers) -> Headers:
 
 
 def valid_header(name: bytes, value: bytes) -> bool:
-    """True if the field may be sent: a token as name; no CR, LF, NUL or other control character in the value."""
+    """True if the field may be sent: a token as name; no control character but tab in the value."""
     return _TOKEN.match(name) is not None and _VALUE.match(value) is not None
 
 
 def split_valid(headers: Headers) -> tuple[Headers, Headers]:
-    """(the fields that may be sent, those that may not): recorded headers are data and are checked before use."""
-    good, bad = [], []
+    """(the fields that may be sent, those that may not): recorded headers are data, checked before use."""
+    good: list[tuple[bytes, bytes]] = []
+    bad: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         (good if valid_header(name, value) else bad).append((name, value))
     return tuple(good), tuple(bad)
@@ -135,9 +136,9 @@ def rewrite_location(value: bytes, *, upstream: str, own_origin: str) -> bytes:
         upstream: the upstream's URL, path prefix included, e.g. `https://host/api`.
         own_origin: what the client calls the proxy, e.g. `http://localhost:2025`.
 
-    An absolute (or `//host/...`) URL on the upstream's origin gets the proxy's origin instead; a relative one stays
-    relative. In both the upstream's path prefix is taken off, because the proxy adds it again. All else is
-    returned untouched, byte for byte.
+    An absolute (or `//host/...`) URL on the upstream's origin gets the proxy's origin instead; a relative one
+    stays relative. In both the upstream's path prefix is taken off, because the proxy adds it again. All else
+    is returned untouched, byte for byte.
     """
     base = parse_origin(upstream)
     try:
