@@ -1,7 +1,7 @@
 """The first words of an event or a body, for a person scanning a time line.
 
-Knows the shapes of the Agent Server's events by name (docs/agent-server.md, section 1.3); anything else is shown
-as it is. Its one rule: a preview never fails and never reads more than the beginning of large data.
+Knows the shapes of the Agent Server's events by name (docs/agent-server.md, section 1.3); anything else is
+shown as it is. Its one rule: a preview never fails and never reads more than the beginning of large data.
 """
 
 from __future__ import annotations

@@ -1,0 +1,234 @@
+"""Ids and times set aside: two strings are the same if a consistent renaming of ids makes them so.
+
+Knows strings and JSON values, no cassette and no exchange. Its one rule: an id of the left side stands for exactly
+one id of the right side, everywhere and in both directions; a time stands for any time. Which values differ
+between two identical runs is listed in docs/agent-server.md, section 11.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+# In order of precedence. `uuid` in any version; `hex` are the interrupt ids and uuids without dashes; `origin`
+# is where a server of this machine happened to listen (`langgraph_api_url`, an absolute Location).
+_TOKEN = re.compile(
+    r"""
+    (?P<time>(?<![0-9a-zA-Z-])\d{4}-\d{2}-\d{2}
+        (?:[T\ ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![0-9a-fA-F-]))
+  | (?P<uuid>(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F]))
+  | (?P<hex>(?<![0-9a-zA-Z])[0-9a-fA-F]{32}(?![0-9a-zA-Z]))
+  | (?P<event>(?<![0-9a-zA-Z])\d{13}-\d{1,10}(?![0-9a-zA-Z-]))
+  | (?P<origin>https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])(?::\d+)?)
+    """,
+    re.VERBOSE,
+)
+
+_ID_KINDS = frozenset({"uuid", "hex"})
+
+TIME_FIELDS = frozenset({"__request_start_time_ms__"})
+"""JSON fields that hold a time as a number; strings are recognised by their form, whatever the field."""
+
+_MARK = {"time": "<time>", "uuid": "<uuid>", "hex": "<id>", "event": "<event id>", "origin": "<origin>"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Where two values part."""
+
+    path: str
+    """JSON path from `$`."""
+    left: Any
+    right: Any
+    note: str = ""
+    """Why, when the two values alone do not show it: an id that stands for two."""
+
+
+ABSENT = type("Absent", (), {"__repr__": lambda self: "(absent)"})()
+"""Stands in a `Mismatch` for a field or item that one side lacks."""
+
+
+def mask(text: str) -> str:
+    """`text` with every id and time replaced by its kind: equal masks are candidates for being the same."""
+    if len(text) < 8:
+        return text
+    return _TOKEN.sub(lambda found: _MARK[found.lastgroup or "time"], text)
+
+
+def mask_value(value: Any) -> Any:
+    """A JSON value with ids and times masked, in keys as in values, as something hashable."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return (
+            "{}",
+            *sorted(
+                (mask(key), "<time>" if key in TIME_FIELDS else mask_value(item))
+                for key, item in value.items()
+            ),
+        )
+    if isinstance(value, list):
+        return ("[]", *(mask_value(item) for item in value))
+    # 1, 1.0 and True are one to Python and three to JSON.
+    return (type(value).__name__, value)
+
+
+class IdMapping:
+    """The renaming found so far. It grows with every pair of strings compared."""
+
+    def __init__(self) -> None:
+        self._rightward: dict[str, str] = {}
+        self._leftward: dict[str, str] = {}
+        self._clocks: dict[str, EventClock] = {}
+
+    def __len__(self) -> int:
+        return len(self._rightward)
+
+    def clock(self, scope: str) -> EventClock:
+        """The event ids of one thread (or, without a thread, of one exchange)."""
+        return self._clocks.setdefault(scope, EventClock())
+
+    def strings(self, left: str, right: str) -> str | None:
+        """None if the two are the same under the renaming, else why not ('' when plainly different)."""
+        if left == right and len(left) < 32:
+            return None
+        at_left = at_right = 0
+        pairs: list[tuple[str, str]] = []
+        lefts, rights = _TOKEN.finditer(left), _TOKEN.finditer(right)
+        while True:
+            found, other = next(lefts, None), next(rights, None)
+            end_left = found.start() if found else len(left)
+            end_right = other.start() if other else len(right)
+            if left[at_left:end_left] != right[at_right:end_right]:
+                return ""
+            if found is None or other is None:
+                if found is not other:
+                    return ""
+                break
+            if found.lastgroup != other.lastgroup:
+                return ""
+            if found.lastgroup in _ID_KINDS:
+                pairs.append((found.group().lower(), other.group().lower()))
+            at_left, at_right = found.end(), other.end()
+        for one, two in pairs:
+            reason = self._bind(one, two)
+            if reason is not None:
+                return reason
+        return None
+
+    def _bind(self, left: str, right: str) -> str | None:
+        known = self._rightward.setdefault(left, right)
+        if known != right:
+            return f"{left} on the left was {known} on the right before, and is {right} here"
+        known = self._leftward.setdefault(right, left)
+        if known != left:
+            return f"{right} on the right was {known} on the left before, and is {left} here"
+        return None
+
+    def values(self, left: Any, right: Any, path: str = "$") -> Iterator[Mismatch]:
+        """Where two JSON values part, ids and times aside; nothing if they are the same."""
+        if isinstance(left, str) and isinstance(right, str):
+            reason = self.strings(left, right)
+            if reason is not None:
+                yield Mismatch(path, left, right, reason)
+        elif isinstance(left, dict) and isinstance(right, dict):
+            yield from self._objects(left, right, path)
+        elif isinstance(left, list) and isinstance(right, list):
+            for index, (one, two) in enumerate(zip(left, right, strict=False)):
+                yield from self.values(one, two, f"{path}[{index}]")
+            for index in range(len(right), len(left)):
+                yield Mismatch(f"{path}[{index}]", left[index], ABSENT)
+            for index in range(len(left), len(right)):
+                yield Mismatch(f"{path}[{index}]", ABSENT, right[index])
+        elif type(left) is not type(right) or left != right:
+            yield Mismatch(path, left, right)
+
+    def _objects(self, left: dict[str, Any], right: dict[str, Any], path: str) -> Iterator[Mismatch]:
+        """Fields are matched by name; a name that holds an id (a namespace, a message id) by its mask."""
+        unmatched = {key: item for key, item in right.items() if key not in left}
+        by_mask: dict[str, list[str]] = {}
+        for key in unmatched:
+            by_mask.setdefault(mask(key), []).append(key)
+        for key, item in left.items():
+            where = f"{path}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{path}[{key!r}]"
+            if key in right:
+                if key not in TIME_FIELDS:
+                    yield from self.values(item, right[key], where)
+                continue
+            other = self._partner(key, by_mask.get(mask(key), []))
+            if other is None:
+                yield Mismatch(where, item, ABSENT)
+                continue
+            by_mask[mask(key)].remove(other)
+            del unmatched[other]
+            reason = self.strings(key, other)
+            if reason is not None:
+                yield Mismatch(where, key, other, reason or "another field name")
+            yield from self.values(item, right[other], where)
+        for key, item in unmatched.items():
+            where = f"{path}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{path}[{key!r}]"
+            yield Mismatch(where, ABSENT, item)
+
+    def _partner(self, key: str, candidates: list[str]) -> str | None:
+        """The right side's key for `key`: the one the renaming already knows, else the first."""
+        if len(candidates) > 1:
+            renamed = _TOKEN.sub(lambda found: self._rightward.get(found.group().lower(), found.group()), key)
+            if renamed in candidates:
+                return renamed
+        return candidates[0] if candidates else None
+
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_EVENT_ID = re.compile(r"(\d{13})-(\d{1,10})")
+
+
+@dataclass(slots=True)
+class EventClock:
+    """The event ids of one thread: `<milliseconds>-<number>`.
+
+    They are times, and several events of one millisecond share one (docs/agent-server.md, section 5), so two
+    identical runs need not have the same ones equal: no bijection holds. What must hold: within one response they
+    keep their order, and an id seen in an earlier exchange stands for one that it stood for there.
+    """
+
+    _pairs: set[tuple[str, str]] = field(default_factory=set)
+    _left_first: dict[str, int] = field(default_factory=dict)
+    _right_first: dict[str, int] = field(default_factory=dict)
+    _order: list[tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=list)
+    _ordered_exchange: int = 0
+
+    def same(self, left: str | None, right: str | None, exchange: int) -> str | None:
+        """None if the two ids may name the same event, else why not ('' when plainly different)."""
+        if left is None or right is None:
+            return None if left is right else ""
+        one, two = _EVENT_ID.fullmatch(left), _EVENT_ID.fullmatch(right)
+        if one is None or two is None:
+            return None if left == right else ""
+        if self._ordered_exchange != exchange:
+            self._order, self._ordered_exchange = [], exchange
+        if (left, right) in self._pairs:
+            return None
+        for known, side, name in ((self._left_first, left, "left"), (self._right_first, right, "right")):
+            if known.get(side, exchange) < exchange:
+                return f"{side} on the {name} named another event before"
+        pair = ((int(one[1]), int(one[2])), (int(two[1]), int(two[2])))
+        if not self._keeps_order(pair):
+            return "the ids go up on one side and down on the other"
+        bisect.insort(self._order, pair)
+        self._pairs.add((left, right))
+        self._left_first.setdefault(left, exchange)
+        self._right_first.setdefault(right, exchange)
+        return None
+
+    def _keeps_order(self, pair: tuple[tuple[int, int], tuple[int, int]]) -> bool:
+        """Whether no earlier left id has a later right id, and no later one an earlier."""
+        left, right = pair
+        first = bisect.bisect_left(self._order, (left, (-1, -1)))
+        if first > 0 and self._order[first - 1][1] > right:
+            return False
+        last = bisect.bisect_left(self._order, ((left[0], left[1] + 1), (-1, -1)))
+        return last >= len(self._order) or self._order[last][1] >= right
