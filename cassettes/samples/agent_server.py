@@ -50,14 +50,15 @@ class AgentServer:
     Args:
         folder: an empty or prepared folder in which the server runs; it writes its own state there.
         graphs: graph name to `./file.py:variable`, relative to `folder`.
+        port: where to listen; any free port if it is 0.
     """
 
-    def __init__(self, folder: Path, graphs: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, graphs: Mapping[str, str], *, port: int = 0) -> None:
         self._folder = folder
         self._log = folder / "server.log"
         config = {"dependencies": ["."], "graphs": dict(graphs)}
         (folder / "langgraph.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED_PREFIXES)}
         command = [
