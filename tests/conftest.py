@@ -29,17 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def graphs_in(file: Path) -> list[str]:
-    """The names of the graphs of one file: its top-level `name = something.compile(...)`."""
-    return [
-        target.id
-        for statement in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(statement, ast.Assign)
-        and isinstance(statement.value, ast.Call)
-        and isinstance(statement.value.func, ast.Attribute)
-        and statement.value.func.attr == "compile"
-        for target in statement.targets
-        if isinstance(target, ast.Name) and not target.id.startswith("_")
-    ]
+    """The names of a file's graphs: its `NAMES`, or else its top-level `name = something.compile(...)`.
+
+    Read without importing: the graphs belong to the server's process, not to this one.
+    """
+    compiled: list[str] = []
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="NAMES")], value=value):
+                names = eval(compile(ast.Expression(value), file, "eval"), {"__builtins__": {}})
+                return [str(name) for name in names]
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Attribute(attr="compile"))):
+                if not name.startswith("_"):
+                    compiled.append(name)
+    return compiled
 
 
 def start_agent_server(folder: Path) -> AgentServer:
