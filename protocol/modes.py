@@ -6,11 +6,10 @@ Knows names and JSON values, no events and no run. One rule: what the server ref
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 from graphtape.protocol.errors import InvalidStreamMode
 

@@ -21,7 +21,7 @@ of the first block and in none of its fields; anywhere else it is ordinary data.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphtape.protocol.errors import EventTooLarge
 
@@ -32,13 +32,16 @@ _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
 _CR = 0x0D
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELDS = frozenset({b"event", b"data", b"id", b"retry"})
 # int() refuses more than 4300 digits, with a foreign error.
 _MAX_RETRY_DIGITS = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What stands between two blank lines: an event, comments, both, or neither."""
+class Block(NamedTuple):
+    """What stands between two blank lines: an event, comments, both, or neither.
+
+    A named tuple and no frozen dataclass: one is made per event, and costs 0.2 us instead of 1.7.
+    """
 
     start: int
     """Offset of the first byte in the stream."""
@@ -65,7 +68,7 @@ class Block:
     @property
     def is_comment(self) -> bool:
         """Comments and no known field, as a heartbeat."""
-        return bool(self.comments) and self.data is self.name is self.id is self.retry is None
+        return bool(self.comments) and self[2:6] == (None, None, None, None)
 
 
 class Decoder:
@@ -119,18 +122,37 @@ class Decoder:
             raise ValueError("feed after finish: a decoder reads one stream")
         if self._error is not None:
             raise self._error
+        if not self._tail and not self._swallow_lf and data.endswith(b"\r\n\r\n"):
+            # By far the most usual feed: one or more whole events.
+            blocks = _read_crlf_blocks(data, self._base, self._max_event_bytes)
+            if blocks:
+                self._commit(blocks)
+                return blocks
         buffer: bytes | bytearray = data
         if self._tail:
             self._tail += data
             buffer = self._tail
         size = len(buffer)
-        blocks: list[Block] = []
+        blocks = []
         start = 0
         scanned = self._scanned
+        try_whole = True
         # The next occurrence of each way in which a blank line follows a line; -2: to be looked up. Each pattern
         # runs over the buffer once, so a rare one costs nothing per block.
         lf_lf = lf_cr = cr_cr = -2
         while start < size:
+            # Whole blocks with CRLF throughout are taken at once; only where nothing was scanned before, so that
+            # an event fed in pieces is not scanned again, and once per feed.
+            if try_whole and start >= scanned and not self._swallow_lf:
+                try_whole = False
+                whole_end = buffer.rfind(b"\r\n\r\n", start) + 4
+                if whole_end > 3:
+                    whole = bytes(buffer[start:whole_end])
+                    read = _read_crlf_blocks(whole, self._base + start, self._max_event_bytes)
+                    if read:
+                        blocks += read
+                        start = scanned = whole_end
+                        continue
             content = start
             if self._swallow_lf:
                 content += buffer[start] == _LF
@@ -162,9 +184,9 @@ class Decoder:
                 if -1 != cr_cr < scanned:
                     cr_cr = buffer.find(b"\r\r", scanned)
                 found = lf_cr
-                if -1 != lf_lf and (found == -1 or lf_lf < found):
+                if lf_lf != -1 and (found == -1 or lf_lf < found):
                     found = lf_lf
-                if -1 != cr_cr and (found == -1 or cr_cr < found):
+                if cr_cr != -1 and (found == -1 or cr_cr < found):
                     found = cr_cr
                 if found == -1:
                     scanned = max(size - 1, content)
@@ -184,9 +206,9 @@ class Decoder:
             if buffer is self._tail:
                 buffer = bytes(buffer)
             assert isinstance(buffer, bytes)
-            block = _parse(buffer[content:lines_end], self._base + start, self._base + end, terminated=True)
-            if block.id is not None:
-                self._last_event_id = block.id
+            block = Block(
+                self._base + start, self._base + end, *_read_fields(buffer[content:lines_end].splitlines())
+            )
             blocks.append(block)
             self._swallow_lf = swallow_lf
             start = scanned = end
@@ -194,7 +216,8 @@ class Decoder:
             self._tail = bytearray(buffer[start:]) if start < size else bytearray()
         elif buffer is data:
             self._tail = bytearray(data)
-        self._base += start
+        if blocks:
+            self._commit(blocks)
         self._scanned = max(scanned - start, 0)
         if len(self._tail) > self._max_event_bytes:
             self._error = EventTooLarge(offset=self._base, limit_bytes=self._max_event_bytes)
@@ -202,6 +225,13 @@ class Decoder:
             if not blocks:
                 raise self._error
         return blocks
+
+    def _commit(self, blocks: list[Block]) -> None:
+        self._base = blocks[-1].end
+        for block in reversed(blocks):
+            if block.id is not None:
+                self._last_event_id = block.id
+                break
 
     def finish(self) -> Block | None:
         """End of the stream: what is left, or None.
@@ -224,30 +254,58 @@ class Decoder:
             content = 3
         lines = tail[content:]
         terminated = lines == b"\r" or lines.endswith(b"\n\r")
-        block = _parse(lines, start, self._base, terminated=terminated)
+        block = Block(start, self._base, *_read_fields(lines.splitlines()), terminated)
         if terminated and block.id is not None:
             self._last_event_id = block.id
         return block
 
 
-def _parse(lines: bytes, start: int, end: int, *, terminated: bool) -> Block:
-    """The fields of a block, from its lines (WHATWG 9.2.6, "Interpreting an event stream")."""
-    split = lines.split(b"\r\n")
-    if lines.count(b"\r") + lines.count(b"\n") != 2 * (len(split) - 1):
-        split = _LINE_END.split(lines)
+def _read_crlf_blocks(stream: bytes, offset: int, max_event_bytes: int) -> list[Block]:
+    """The blocks of bytes that end with CRLF CRLF if every line ends with CRLF; else none, for the slow lane.
+
+    Args:
+        offset: where in the stream the bytes start.
+    """
+    end = offset + len(stream)
+    if offset == 0 and stream.startswith(_BOM):
+        return []
+    # bytes.splitlines, unlike str.splitlines, knows LF, CRLF and CR and nothing else.
+    lines = stream.splitlines()
+    blocks: list[Block] = []
+    first = 0
+    while first < len(lines):
+        blank = lines.index(b"", first)
+        fields = lines[first:blank]
+        block_end = offset + sum(map(len, fields)) + 2 * len(fields) + 2
+        if block_end - offset > max_event_bytes:
+            return []
+        blocks.append(_new_block(Block, (offset, block_end, *_read_fields(fields), True)))
+        offset = block_end
+        first = blank + 1
+    # Every line end was counted as two bytes: one shorter line end, and the sum is too large.
+    return blocks if offset == end else []
+
+
+# What Block(...) does, without its keyword handling.
+_new_block = tuple.__new__
+
+
+def _read_fields(
+    lines: list[bytes],
+) -> tuple[str | None, bytes | None, str | None, int | None, tuple[bytes, ...]]:
+    """Name, data, id, retry and comments of a block's lines (WHATWG 9.2.6, "Interpreting an event stream")."""
     name: str | None = None
     data: bytes | None = None
     more_data: list[bytes] | None = None
     event_id: str | None = None
     retry: int | None = None
     comments: tuple[bytes, ...] = ()
-    for line in split:
-        colon = line.find(b":")
-        if colon == -1:
-            field, value = line, b""
-        else:
-            field = line[:colon]
-            value = line[colon + 2 :] if line[colon + 1 : colon + 2] == b" " else line[colon + 1 :]
+    for line in lines:
+        field, colon, value = line.partition(b": ")
+        if field not in _FIELDS:
+            # Not written in the usual way: no space behind the colon, or no field at all.
+            field, colon, value = line.partition(b":")
+            value = value.removeprefix(b" ")
         if field == b"data":
             if data is None:
                 data = value
@@ -263,11 +321,11 @@ def _parse(lines: bytes, start: int, end: int, *, terminated: bool) -> Block:
         elif field == b"retry":
             if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
                 retry = int(value)
-        elif colon == 0:
+        elif colon and not field:
             comments += (value,)
     if more_data is not None:
         data = b"\n".join(more_data)
-    return Block(start, end, name, data, event_id, retry, comments, terminated)
+    return name, data, event_id, retry, comments
 
 
 def encode(name: str | None, data: bytes | None, id: str | None = None) -> bytes:  # noqa: A002
