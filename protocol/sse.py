@@ -122,9 +122,9 @@ class Decoder:
             raise ValueError("feed after finish: a decoder reads one stream")
         if self._error is not None:
             raise self._error
-        if not self._tail and not self._swallow_lf and data.endswith(b"\r\n\r\n"):
+        if not self._tail and not self._swallow_lf and data.endswith((b"\r\n\r\n", b"\n\n")):
             # By far the most usual feed: one or more whole events.
-            blocks = _read_crlf_blocks(data, self._base, self._max_event_bytes)
+            blocks = _read_even_blocks(data, self._base, self._max_event_bytes)
             if blocks:
                 self._commit(blocks)
                 return blocks
@@ -141,18 +141,19 @@ class Decoder:
         # runs over the buffer once, so a rare one costs nothing per block.
         lf_lf = lf_cr = cr_cr = -2
         while start < size:
-            # Whole blocks with CRLF throughout are taken at once; only where nothing was scanned before, so that
+            # Whole blocks with the same line end throughout are taken at once; only where nothing was scanned before, so that
             # an event fed in pieces is not scanned again, and once per feed.
             if try_whole and start >= scanned and not self._swallow_lf:
                 try_whole = False
                 whole_end = buffer.rfind(b"\r\n\r\n", start) + 4
-                if whole_end > 3:
-                    whole = bytes(buffer[start:whole_end])
-                    read = _read_crlf_blocks(whole, self._base + start, self._max_event_bytes)
-                    if read:
-                        blocks += read
-                        start = scanned = whole_end
-                        continue
+                if whole_end == 3:
+                    whole_end = buffer.rfind(b"\n\n", start) + 2
+                whole = bytes(buffer[start : max(whole_end, start)])
+                read = _read_even_blocks(whole, self._base + start, self._max_event_bytes)
+                if read:
+                    blocks += read
+                    start = scanned = whole_end
+                    continue
             content = start
             if self._swallow_lf:
                 content += buffer[start] == _LF
@@ -206,8 +207,8 @@ class Decoder:
             if buffer is self._tail:
                 buffer = bytes(buffer)
             assert isinstance(buffer, bytes)
-            block = Block(
-                self._base + start, self._base + end, *_read_fields(buffer[content:lines_end].splitlines())
+            block = _read_block(
+                buffer[content:lines_end], self._base + start, self._base + end, terminated=True
             )
             blocks.append(block)
             self._swallow_lf = swallow_lf
@@ -227,11 +228,15 @@ class Decoder:
         return blocks
 
     def _commit(self, blocks: list[Block]) -> None:
-        self._base = blocks[-1].end
+        last = blocks[-1]
+        self._base = last.end
+        if last.id is not None:
+            self._last_event_id = last.id
+            return
         for block in reversed(blocks):
             if block.id is not None:
                 self._last_event_id = block.id
-                break
+                return
 
     def finish(self) -> Block | None:
         """End of the stream: what is left, or None.
@@ -254,53 +259,62 @@ class Decoder:
             content = 3
         lines = tail[content:]
         terminated = lines == b"\r" or lines.endswith(b"\n\r")
-        block = Block(start, self._base, *_read_fields(lines.splitlines()), terminated)
+        block = _read_block(lines, start, self._base, terminated=terminated)
         if terminated and block.id is not None:
             self._last_event_id = block.id
         return block
 
 
-def _read_crlf_blocks(stream: bytes, offset: int, max_event_bytes: int) -> list[Block]:
-    """The blocks of bytes that end with CRLF CRLF if every line ends with CRLF; else none, for the slow lane.
+def _read_even_blocks(stream: bytes, offset: int, max_event_bytes: int) -> list[Block]:
+    """The blocks of bytes that end with CRLF CRLF or LF LF, if all their line ends are of one length.
+
+    Otherwise, and whenever there is something to decide, none: the slow lane reads them.
 
     Args:
         offset: where in the stream the bytes start.
     """
-    end = offset + len(stream)
-    if offset == 0 and stream.startswith(_BOM):
+    if not stream or (offset == 0 and stream.startswith(_BOM)):
         return []
     # bytes.splitlines, unlike str.splitlines, knows LF, CRLF and CR and nothing else.
-    lines = stream.splitlines()
-    blocks: list[Block] = []
-    first = 0
-    while first < len(lines):
-        blank = lines.index(b"", first)
-        fields = lines[first:blank]
-        block_end = offset + sum(map(len, fields)) + 2 * len(fields) + 2
-        if block_end - offset > max_event_bytes:
-            return []
-        blocks.append(_new_block(Block, (offset, block_end, *_read_fields(fields), True)))
-        offset = block_end
-        first = blank + 1
-    # Every line end was counted as two bytes: one shorter line end, and the sum is too large.
-    return blocks if offset == end else []
+    blocks = _read_blocks(stream.splitlines(), offset, line_end_bytes=2 if stream.endswith(b"\r\n") else 1)
+    # A line end of the other length anywhere, and the sum of the lengths is another.
+    if blocks[-1].end != offset + len(stream):
+        return []
+    if len(stream) > max_event_bytes and any(block.end - block.start > max_event_bytes for block in blocks):
+        return []
+    return blocks
 
 
-# What Block(...) does, without its keyword handling.
+# What Block(...) does, without its handling of keywords and defaults.
 _new_block = tuple.__new__
 
 
-def _read_fields(
-    lines: list[bytes],
-) -> tuple[str | None, bytes | None, str | None, int | None, tuple[bytes, ...]]:
-    """Name, data, id, retry and comments of a block's lines (WHATWG 9.2.6, "Interpreting an event stream")."""
+def _read_blocks(lines: list[bytes], offset: int, *, line_end_bytes: int) -> list[Block]:
+    """The blocks of lines, each ended by an empty line (WHATWG 9.2.6, "Interpreting an event stream").
+
+    Args:
+        offset: where in the stream the first line starts.
+        line_end_bytes: what the ranges count for each line end.
+    """
+    blocks: list[Block] = []
     name: str | None = None
     data: bytes | None = None
-    more_data: list[bytes] | None = None
     event_id: str | None = None
     retry: int | None = None
     comments: tuple[bytes, ...] = ()
+    more_data: list[bytes] | None = None
+    end = offset
     for line in lines:
+        end += len(line) + line_end_bytes
+        if not line:
+            if more_data is not None:
+                data = b"\n".join(more_data)
+                more_data = None
+            blocks.append(_new_block(Block, (offset, end, name, data, event_id, retry, comments, True)))
+            name = data = event_id = retry = None
+            comments = ()
+            offset = end
+            continue
         field, colon, value = line.partition(b": ")
         if field not in _FIELDS:
             # Not written in the usual way: no space behind the colon, or no field at all.
@@ -314,18 +328,22 @@ def _read_fields(
             else:
                 more_data.append(value)
         elif field == b"event":
-            name = value.decode("utf-8", "replace")
+            name = str(value, "utf-8", "replace")
         elif field == b"id":
             if b"\0" not in value:
-                event_id = value.decode("utf-8", "replace")
+                event_id = str(value, "utf-8", "replace")
         elif field == b"retry":
             if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
                 retry = int(value)
         elif colon and not field:
             comments += (value,)
-    if more_data is not None:
-        data = b"\n".join(more_data)
-    return name, data, event_id, retry, comments
+    return blocks
+
+
+def _read_block(lines: bytes, start: int, end: int, *, terminated: bool) -> Block:
+    """The one block of lines with any line ends, none of them empty."""
+    fields = _read_blocks([*lines.splitlines(), b""], start, line_end_bytes=0)[0]
+    return Block(start, end, *fields[2:7], terminated)
 
 
 def encode(name: str | None, data: bytes | None, id: str | None = None) -> bytes:  # noqa: A002
