@@ -1,0 +1,508 @@
+"""Masking: credentials are taken out of heads and bodies before anything is written.
+
+Works on bytes and on header fields; what a credential is, `graphtape.protocol.credentials` says. Knows no file and
+no network. One rule: a mask never makes valid JSON invalid, and never depends on where reads were cut.
+
+Two kinds of masks: where a *name* says that the value is a credential, the value becomes `MASK`; where a *value* that
+the user named is met, each of its bytes becomes `*`, so that every length stays as it was.
+
+Limits, on purpose: a compressed request body cannot be searched and is withheld as a whole; multipart bodies and JSON
+inside JSON strings are searched for named values only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from typing import Protocol
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+
+from graphtape.protocol.credentials import LONGEST_NAME, CredentialNames
+from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.headers import Headers, get
+from graphtape.protocol.mask import MASK
+
+SHORTEST_VALUE = 4
+"""A named value must have this many characters: a shorter one would be found in any text."""
+
+URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh", b"link"})
+"""Headers whose value is or holds a URL; credentials in its query are masked."""
+
+_MASK = MASK.encode("ascii")
+_JSON_MASK = b'"' + _MASK + b'"'
+# Any URL inside a text: userinfo, and the query with its parameters.
+_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
+
+
+class RedactionError(GraphtapeError):
+    """A name or value to mask that cannot be used."""
+
+
+class BodyMasker(Protocol):
+    """Masks one body as it passes; `redacted` says afterwards what was found."""
+
+    redacted: tuple[str, ...]
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be written now; some of `data` may be kept until later."""
+        ...
+
+    def finish(self) -> bytes:
+        """What was kept."""
+        ...
+
+
+class Redactor:
+    """Masks what the registry, and the user, call a credential.
+
+    Args:
+        names: further names of headers, query parameters and JSON members (`--redact`).
+        values: (label, value) pairs to mask wherever they stand (`--redact-env NAME`: the label is NAME).
+
+    Raises:
+        RedactionError: a value is shorter than `SHORTEST_VALUE` characters.
+    """
+
+    def __init__(self, names: Iterable[str] = (), values: Iterable[tuple[str, str]] = ()) -> None:
+        self._names = CredentialNames(names)
+        self._values = ValueMasker(values)
+
+    @property
+    def knows_values(self) -> bool:
+        """True if the user named values; only then are response bodies looked at."""
+        return bool(self._values)
+
+    def headers(self, headers: Headers) -> tuple[Headers, tuple[str, ...]]:
+        """(the fields with credentials masked, what was masked)."""
+        kept: list[tuple[bytes, bytes]] = []
+        found: list[str] = []
+        for name, value in headers:
+            text = name.decode("latin-1")
+            if value and self._names.header(text):
+                kept.append((name, _MASK))
+                found.append(f"header {text.lower()}")
+                continue
+            clean = value
+            if name.lower() in URL_HEADERS:
+                clean, what = self._url(value)
+                found.extend(what)
+            clean, labels = self._values.mask(clean)
+            found.extend(labels)
+            kept.append((name, clean))
+        return tuple(kept), _once(found)
+
+    def target(self, target: str) -> tuple[str, tuple[str, ...]]:
+        """(the request target with credentials in its query masked, what was masked)."""
+        raw = target.encode("utf-8", "surrogateescape")
+        clean, found = self._url(raw)
+        clean, labels = self._values.mask(clean)
+        return clean.decode("utf-8", "surrogateescape"), _once([*found, *labels])
+
+    def request_body(self, headers: Headers) -> BodyMasker:
+        """The masker for the body of a request with these headers."""
+        coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
+        if coding not in (b"", b"identity"):
+            return _Withheld()
+        media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
+        if media_type == b"application/x-www-form-urlencoded":
+            return _Chain(_FormMasker(self._names), self._values)
+        return _Chain(JsonMasker(self._names), self._values)
+
+    def response_body(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """(one read with the values masked that lie whole in it, `value NAME` for each)."""
+        return self._values.mask(data)
+
+    def _url(self, value: bytes) -> tuple[bytes, list[str]]:
+        path, mark, query = value.partition(b"?")
+        if not mark:
+            return value, []
+        found: list[str] = []
+        masked = _mask_form(query, self._names, found)
+        return (path + mark + masked, found) if found else (value, found)
+
+
+def redact_url(url: str, names: CredentialNames | None = None) -> str:
+    """A URL as it may be shown: without userinfo, credentials of its query masked."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _USERINFO.sub("", url)
+    found: list[str] = []
+    query = _mask_form(parts.query.encode("utf-8", "surrogateescape"), names or CredentialNames(), found)
+    location = parts.netloc.rpartition("@")[2]
+    clean = query.decode("utf-8", "surrogateescape")
+    return urlunsplit((parts.scheme, location, parts.path, clean, parts.fragment))
+
+
+class ValueMasker:
+    """Replaces known values, in the forms in which they are sent, by as many `*`.
+
+    Forms: as it is, percent-encoded, as form data, JSON-escaped (with and without non-ASCII), and base64 (the three
+    ways it can fall inside a longer text, as the password of `Basic`).
+    """
+
+    def __init__(self, values: Iterable[tuple[str, str]]) -> None:
+        forms: dict[bytes, str] = {}
+        for label, value in values:
+            if len(value) < SHORTEST_VALUE:
+                raise RedactionError(
+                    f"the value of {label} has {len(value)} characters; only values of {SHORTEST_VALUE} or more "
+                    "can be masked without masking everything (use --redact with a field name instead)"
+                )
+            for form in _forms(value):
+                forms.setdefault(form, f"value {label}")
+        self._labels = forms
+        self.longest_bytes = max(map(len, forms), default=0)
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if forms else None
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
+
+    def mask(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """(`data` of the same length, the labels of what was masked)."""
+        if self._pattern is None or self._pattern.search(data) is None:
+            return data, ()
+        found: list[str] = []
+
+        def stars(match: re.Match[bytes]) -> bytes:
+            found.append(self._labels[match[0]])
+            return b"*" * len(match[0])
+
+        return self._pattern.sub(stars, data), _once(found)
+
+
+def _forms(value: str) -> set[bytes]:
+    raw = value.encode("utf-8", "surrogateescape")
+    percent = quote(value, safe="", errors="surrogateescape")
+    plus = quote_plus(value, safe="", errors="surrogateescape")
+    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    escaped |= {text.replace("/", "\\/") for text in escaped}
+    forms = {raw, *(text.encode("utf-8", "surrogateescape") for text in escaped)}
+    for text in (percent, plus):
+        forms.add(text.encode("ascii"))
+        forms.add(re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), text).encode("ascii"))
+    # Base64 of "user:value" holds the value at one of three offsets; the characters at its edges also hold bits of
+    # its neighbours, so the certain middle is looked for, if it is long enough to mean anything.
+    for offset in range(3):
+        coded = base64.b64encode(b"\0" * offset + raw).rstrip(b"=")
+        start = (0, 2, 3)[offset]
+        end = (len(raw) + offset) * 8 // 6
+        middle = coded[start:end]
+        if len(middle) >= SHORTEST_VALUE + 1:
+            forms.add(middle)
+            forms.add(middle.translate(bytes.maketrans(b"+/", b"-_")))
+    return {form for form in forms if len(form) >= SHORTEST_VALUE}
+
+
+class _Withheld:
+    """A body that cannot be searched: nothing of it is kept."""
+
+    def __init__(self) -> None:
+        self.redacted: tuple[str, ...] = ()
+
+    def feed(self, data: bytes) -> bytes:
+        if self.redacted or not data:
+            return b""
+        self.redacted = ("body content-encoding",)
+        return _MASK
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _Chain:
+    """Named values first, across reads, then names. Keeps back at most one value's length."""
+
+    def __init__(self, masker: BodyMasker, values: ValueMasker) -> None:
+        self._masker = masker
+        self._values = values
+        self._kept = b""
+        self._found: list[str] = []
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        return _once([*self._masker.redacted, *self._found])
+
+    @redacted.setter
+    def redacted(self, value: tuple[str, ...]) -> None:
+        raise AttributeError("redacted is derived")
+
+    def feed(self, data: bytes) -> bytes:
+        if not self._values:
+            return self._masker.feed(data)
+        clean, labels = self._values.mask(self._kept + data)
+        self._found.extend(labels)
+        cut = max(0, len(clean) - self._values.longest_bytes + 1)
+        self._kept = clean[cut:]
+        return self._masker.feed(clean[:cut])
+
+    def finish(self) -> bytes:
+        last = self._masker.feed(self._kept) if self._kept else b""
+        self._kept = b""
+        return last + self._masker.finish()
+
+
+class _FormMasker:
+    """`a=1&password=x`: masks the values of listed names, whatever the reads."""
+
+    _START, _PASS, _DROP = range(3)
+
+    def __init__(self, names: CredentialNames) -> None:
+        self.redacted: tuple[str, ...] = ()
+        self._names = names
+        self._name = b""
+        self._state = self._START
+
+    def feed(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        at = 0
+        while at < len(data):
+            if self._state == self._START:
+                match = re.compile(rb"[=&]").search(data, at)
+                end = match.start() if match else len(data)
+                # A name too long to be one is remembered only so far that it stays too long.
+                self._name = (self._name + data[at:end])[: 3 * LONGEST_NAME + 1]
+                out.append(data[at : end + 1])
+                if match and match[0] == b"=":
+                    name = _form_name(self._name)
+                    secret = self._names.query(name)
+                    self._state = self._DROP if secret else self._PASS
+                    if secret:
+                        out.append(_MASK)
+                        self.redacted = _once([*self.redacted, f"body {name.lower()}"])
+                if match:
+                    self._name = b""
+                at = end + 1
+            else:
+                end = data.find(b"&", at)
+                stop = len(data) if end < 0 else end
+                if self._state == self._PASS:
+                    out.append(data[at:stop])
+                if end >= 0:
+                    out.append(b"&")
+                    self._state = self._START
+                at = stop + 1
+        return b"".join(out)
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class JsonMasker:
+    """Masks the values of listed members in JSON that passes in pieces of any size.
+
+    A scanner, not a parser: it follows strings, colons and brackets, so broken JSON is masked as far as it can be read.
+    A masked value (string, number, object or array) becomes one string; `true`, `false` and `null` tell nothing
+    and stay. Text that does not begin with `{`, `[` or `"` is no JSON and passes unread.
+    """
+
+    def __init__(self, names: CredentialNames) -> None:
+        self.redacted: tuple[str, ...] = ()
+        self._names = names
+        self._step = self._begin
+        self._out: list[bytes] = []
+        self._string = b""
+        self._bare = b""
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def feed(self, data: bytes) -> bytes:
+        at = 0
+        while at < len(data):
+            at = self._step(data, at)
+        done = b"".join(self._out)
+        self._out.clear()
+        return done
+
+    def finish(self) -> bytes:
+        if self._step == self._drop_bare:
+            self._end_bare()
+        done = b"".join(self._out)
+        self._out.clear()
+        return done
+
+    # Each step reads from `at`, appends to `_out` what passes, sets the next step, and returns where it stopped.
+
+    def _begin(self, data: bytes, at: int) -> int:
+        match = _NOT_BLANK.search(data, at)
+        if match is None:
+            self._out.append(data[at:])
+            return len(data)
+        start = match.start()
+        self._step = self._between if data[start] in b'{["' else self._pass
+        self._out.append(data[at:start])
+        return start
+
+    def _pass(self, data: bytes, at: int) -> int:
+        self._out.append(data[at:])
+        return len(data)
+
+    def _between(self, data: bytes, at: int) -> int:
+        quote_at = data.find(b'"', at)
+        if quote_at < 0:
+            self._out.append(data[at:])
+            return len(data)
+        self._out.append(data[at : quote_at + 1])
+        self._string = b""
+        self._escaped = False
+        self._step = self._within
+        return quote_at + 1
+
+    def _within(self, data: bytes, at: int) -> int:
+        end, closed = self._string_end(data, at)
+        room = 6 * LONGEST_NAME + 2 - len(self._string)  # each character may be spelt \uXXXX
+        if room > 0:
+            self._string += data[at : min(end, at + room)]
+        self._out.append(data[at:end])
+        if closed:
+            self._step = self._after
+        return end
+
+    def _after(self, data: bytes, at: int) -> int:
+        match = _NOT_BLANK.search(data, at)
+        if match is None:
+            self._out.append(data[at:])
+            return len(data)
+        start = match.start()
+        if data[start] != ord(":"):
+            self._out.append(data[at:start])
+            self._step = self._between
+            return start
+        self._out.append(data[at : start + 1])
+        name = _json_name(self._string)
+        if name is not None and self._names.field(name):
+            self._name = name
+            self._step = self._value
+        else:
+            self._step = self._between
+        return start + 1
+
+    def _value(self, data: bytes, at: int) -> int:
+        match = _NOT_BLANK.search(data, at)
+        if match is None:
+            self._out.append(data[at:])
+            return len(data)
+        start = match.start()
+        self._out.append(data[at:start])
+        first = data[start]
+        if first in b",}]":
+            self._step = self._between
+            return start
+        if first == ord('"'):
+            self._found()
+            self._escaped = False
+            self._step = self._drop_string
+            return start + 1
+        if first in b"{[":
+            self._found()
+            self._depth = 0
+            self._in_string = False
+            self._step = self._drop_nested
+            return start
+        self._bare = b""
+        self._step = self._drop_bare
+        return start
+
+    def _drop_string(self, data: bytes, at: int) -> int:
+        end, closed = self._string_end(data, at)
+        if closed:
+            self._step = self._between
+        return end
+
+    def _drop_nested(self, data: bytes, at: int) -> int:
+        if self._in_string:
+            end, closed = self._string_end(data, at)
+            self._in_string = not closed
+            return end
+        match = _STRUCTURE.search(data, at)
+        if match is None:
+            return len(data)
+        mark = match[0]
+        if mark == b'"':
+            self._in_string = True
+            self._escaped = False
+        else:
+            self._depth += 1 if mark in b"{[" else -1
+            if self._depth <= 0:
+                self._step = self._between
+        return match.end()
+
+    def _drop_bare(self, data: bytes, at: int) -> int:
+        match = _BARE_END.search(data, at)
+        end = match.start() if match else len(data)
+        self._bare = (self._bare + data[at:end])[:8]
+        if match:
+            self._end_bare()
+            self._step = self._between
+        return end
+
+    def _end_bare(self) -> None:
+        if self._bare in (b"true", b"false", b"null"):
+            self._out.append(self._bare)
+        else:
+            self._found()
+        self._bare = b""
+        self._step = self._between
+
+    def _string_end(self, data: bytes, at: int) -> tuple[int, bool]:
+        """(where the string that is open at `at` ends in this piece, whether it does)."""
+        if self._escaped:
+            self._escaped = False
+            at += 1
+        while True:
+            match = _QUOTE_OR_ESCAPE.search(data, at)
+            if match is None:
+                return len(data), False
+            if match[0] == b'"':
+                return match.end(), True
+            at = match.start() + 2
+            if at > len(data):
+                self._escaped = True
+                return len(data), False
+
+    def _found(self) -> None:
+        self._out.append(_JSON_MASK)
+        self.redacted = _once([*self.redacted, f"body {self._name}"])
+
+
+_NOT_BLANK = re.compile(rb"[^ \t\r\n\xef\xbb\xbf]")  # blanks, and a byte order mark at the start
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+_BARE_END = re.compile(rb'[,}\]\s"]')
+
+
+def _json_name(string: bytes) -> str | None:
+    """The name in `string` (its closing quote included), unescaped; None if it is no name worth comparing."""
+    if not string.endswith(b'"'):
+        return None
+    if b"\\" not in string:
+        return string[:-1].decode("utf-8", "replace")
+    try:
+        name = json.loads(b'"' + string)
+    except ValueError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _form_name(name: bytes) -> str:
+    return unquote_plus(name.decode("latin-1"))
+
+
+def _mask_form(query: bytes, names: CredentialNames, found: list[str]) -> bytes:
+    parts = []
+    for part in query.split(b"&"):
+        name, mark, value = part.partition(b"=")
+        if value and names.query(_form_name(name)):
+            found.append(f"query {_form_name(name).lower()}")
+            parts.append(name + mark + _MASK)
+        else:
+            parts.append(part)
+    return b"&".join(parts)
+
+
+def _once(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
