@@ -6,6 +6,7 @@ nothing that came from the wire reaches a terminal as a control character.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,6 +106,14 @@ def cut_middle(text: str, width: int) -> str:
     tail = max((width - 1) // 2, 0)
     head = max(width - 1 - tail, 0)
     return text[:head] + ELLIPSIS + text[len(text) - tail :]
+
+
+_UUID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{8}([0-9a-f]{4})")
+
+
+def short_ids(text: str) -> str:
+    """`text` with its UUIDs cut to `01a1…3f2c`: the beginning alone is a time, shared by the ids of one minute."""
+    return _UUID.sub(rf"\1{ELLIPSIS}\2", text)
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:

@@ -1,0 +1,544 @@
+"""The command line: `graphtape record | replay | demo | ls | show | verify | diff`.
+
+Only click lives here: options in, one call, lines out. Its one rule: whatever is heavy (aiohttp above all) is imported
+inside the command that needs it, so that `--help`, `ls` and `show` start at once.
+
+Exit status: 0 done, 1 failed, 2 usage. `diff`: 0 same, 1 differs, 2 could not compare.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import click
+import orjson
+
+from graphtape import __version__
+from graphtape.cassettes.text import Paint
+from graphtape.protocol.errors import GraphtapeError
+
+if TYPE_CHECKING:
+    from graphtape.cassettes.reader import Cassette
+
+_WIDTH_OF_A_PIPE = 120
+
+
+class Failure(click.ClickException):
+    """An error of ours, as a user meets it."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"graphtape: error: {self.message}", file=file, err=file is None)
+
+
+class Command(click.Command):
+    """A command whose epilog of examples keeps its lines, and whose errors are ours."""
+
+    failed_code = 1
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.epilog.strip().splitlines()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GraphtapeError as error:
+            raise Failure(str(error), exit_code=self.failed_code) from None
+
+
+class Comparing(Command):
+    """A command whose 1 means "differs": what it cannot read is 2."""
+
+    failed_code = 2
+
+
+class Commands(click.Group):
+    """The group: answers a mistyped command with the one that was meant."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a first use, not of the alphabet."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            ctx.fail(f"there is no command {name!r}. {self._meant(ctx, name)}")
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> str:
+        if name.endswith(".tape") or Path(name).is_file():
+            return f"To look into a cassette: graphtape ls {name}"
+        if name.startswith(("http://", "https://")):
+            return f"To record a server: graphtape record {name} -o FILE.tape"
+        known = self.list_commands(ctx)
+        close = difflib.get_close_matches(name.lower(), [*known, *_OTHER_NAMES], n=1, cutoff=0.5)
+        if close:
+            return f"Did you mean {_OTHER_NAMES.get(close[0], close[0])!r}?"
+        return f"The commands are {', '.join(known)}."
+
+
+_OTHER_NAMES = {
+    "list": "ls",
+    "cat": "show",
+    "view": "show",
+    "inspect": "show",
+    "play": "replay",
+    "serve": "replay",
+    "mock": "replay",
+    "proxy": "record",
+    "compare": "diff",
+    "check": "verify",
+}
+
+
+class CassettePath(click.ParamType):
+    """A cassette that is to be read: a file that is there, or the name of one that is alike."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        path = Path(value)
+        if path.is_dir():
+            inside = sorted(path.glob("*.tape"))
+            hint = f"; it holds {', '.join(str(found) for found in inside[:3])}" if inside else ""
+            self.fail(f"{value} is a directory, not a cassette{hint}", param, ctx)
+        if not path.exists():
+            self.fail(f"there is no file {value}{_alike(path)}", param, ctx)
+        return str(value)
+
+
+def _alike(path: Path) -> str:
+    try:
+        names = [found.name for found in path.parent.iterdir() if found.suffix == ".tape"]
+    except OSError:
+        return f" (nor a directory {path.parent})"
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    return f". Did you mean {path.parent / close[0]}?" if close else ""
+
+
+class SpeedParam(click.ParamType):
+    """`1`, a factor above 0, or `max`."""
+
+    name = "1|N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value == "max":
+            return "max"
+        try:
+            factor = float(value)
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor < float("inf"):
+            self.fail(
+                f"{value!r} is no speed: give 1, a factor above 0 (2 is twice as fast), or max", param, ctx
+            )
+        return factor
+
+
+class Seconds(click.ParamType):
+    """A number of seconds, 0 or more."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < float("inf"):
+            self.fail(f"{value!r} is no number of seconds (0 or more)", param, ctx)
+        return seconds
+
+
+def _with(*options: Any) -> Any:
+    """Several click decorators as one, in the order they are to appear in the help."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_PORT = click.IntRange(0, 65535)
+
+_serving = _with(
+    click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+                 help="A Host header to accept beside loopback names (repeatable; '*' for any)."),
+    click.option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
+                 help="A browser origin to accept beside loopback ones (repeatable; '*' for any)."),
+    click.option("--expose-location", is_flag=True,
+                 help="Let browsers read the Location header, which arms automatic reconnection."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no log on stderr."),
+)  # fmt: skip
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_color = click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+                      help="Colours; auto: on a terminal, unless NO_COLOR is set.")  # fmt: skip
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, "-V", "--version", prog_name="graphtape", message="%(prog)s %(version)s")
+def app() -> None:
+    """Record, replay and mock agent streams.
+
+    graphtape records what a LangGraph Agent Server (or any server that streams SSE) sends, byte for byte and with its
+    times, into one cassette file, and serves that cassette later as if it were the server.
+
+    Start with: graphtape demo
+    """
+
+
+@app.command(
+    epilog="""
+graphtape record http://127.0.0.1:2024 -o chat.tape
+graphtape record http://127.0.0.1:2024 -o chat.tape --widen
+graphtape record http://127.0.0.1:2024 -o chat.tape --append
+graphtape record https://example.com/agents -o prod.tape --redact customer_id
+graphtape record http://127.0.0.1:2024 -o chat.tape --redact-env OPENAI_API_KEY
+graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
+"""
+)
+@click.argument("upstream_url")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", type=click.Path(), help="The cassette to write."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=_PORT, default=2025, show_default=True, help="Port to listen on; 0 for a free one."
+)
+@click.option(
+    "--widen",
+    is_flag=True,
+    help="Ask the upstream for every stream mode and subgraph; clients still get theirs.",
+)
+@click.option("--append", is_flag=True, help="Continue FILE with another recording.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="NAME",
+    help="A further header, query or JSON field to mask (repeatable).",
+)
+@click.option(
+    "--redact-env",
+    multiple=True,
+    metavar="VAR",
+    help="Mask the value of this environment variable wherever it appears (repeatable).",
+)
+@click.option(
+    "--upstream-timeout",
+    type=Seconds(),
+    default=300.0,
+    show_default=True,
+    help="Longest wait for the upstream's response head.",
+)
+@click.option(
+    "--sync-interval",
+    type=Seconds(),
+    default=0.1,
+    show_default=True,
+    help="How often the file is synced to the disk, in seconds.",
+)
+@_serving
+def record(output: str, upstream_url: str, append: bool, overwrite: bool, **options: Any) -> None:
+    """Record what UPSTREAM_URL sends to clients of this proxy.
+
+    Point your client at the proxy's address instead of the server's. Every exchange goes into FILE as it happens;
+    Ctrl-C ends the recording. Credentials in headers, and fields named like secrets, never reach the file.
+    """
+    if append and overwrite:
+        raise click.UsageError("--append continues FILE and --overwrite replaces it: give one of them")
+    from graphtape.workbench.serving import record_until_stopped  # noqa: PLC0415
+
+    record_until_stopped(
+        upstream_url, output, append=append, overwrite=overwrite, announce=_announce, **options
+    )
+
+
+@app.command(
+    epilog="""
+graphtape replay chat.tape
+graphtape replay chat.tape --port 8123 --speed max
+graphtape replay chat.tape --speed 4 --idle-limit 2
+graphtape replay chat.tape --match strict
+graphtape replay login.tape chat.tape --ignore input.session
+curl -N http://127.0.0.1:2024/ok
+"""
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=CassettePath())
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=_PORT, default=2024, show_default=True, help="Port to listen on; 0 for a free one."
+)
+@click.option(
+    "--speed",
+    type=SpeedParam(),
+    default="1",
+    show_default=True,
+    help="1 keeps the recorded rhythm, N is N times as fast, max never waits.",
+)
+@click.option("--idle-limit", type=Seconds(), default=None, help="Cap every pause between events.")
+@click.option(
+    "--match",
+    type=click.Choice(["strict", "nearest"]),
+    default="nearest",
+    show_default=True,
+    help="What answers a run that was not recorded: nothing (404), or the nearest recorded one.",
+)
+@click.option(
+    "--ids",
+    type=click.Choice(["recorded", "unique"]),
+    default="recorded",
+    show_default=True,
+    help="Event ids as recorded (they repeat), or made unique.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="PATH",
+    help="A field of the request not to compare, e.g. input.session (repeatable).",
+)
+@_serving
+def replay(files: tuple[str, ...], **options: Any) -> None:
+    """Serve cassettes as a mock of the server they were recorded from.
+
+    Unmodified clients get the same bytes in the same rhythm. Ctrl-C stops the mock.
+    """
+    from graphtape.workbench.serving import replay_until_stopped  # noqa: PLC0415
+
+    replay_until_stopped(files, announce=_announce, **options)
+
+
+@app.command(
+    epilog="""
+graphtape demo
+graphtape demo --speed 4
+graphtape demo --speed max | tail -n 3
+graphtape demo --keep demo.tape
+NO_COLOR=1 graphtape demo
+"""
+)
+@click.option(
+    "--speed", type=SpeedParam(), default="1", show_default=True, help="How fast the bundled cassette plays."
+)
+@click.option(
+    "--keep", type=click.Path(), default=None, metavar="FILE", help="Keep the cassette that the demo records."
+)
+@_color
+def demo(speed: float | str, keep: str | None, color: str) -> None:
+    """The whole loop without a server: record, replay, compare, show.
+
+    A bundled cassette, recorded from a real Agent Server, plays the upstream. A streaming client goes through the
+    recording proxy, the new cassette is replayed, and every byte is compared.
+    """
+    from graphtape.workbench.demo import run_demo  # noqa: PLC0415
+
+    sys.exit(run_demo(speed=speed, keep=keep, out=_line, width=_width(), paint=_paint(color)))
+
+
+@app.command(
+    epilog="""
+graphtape ls chat.tape
+graphtape ls *.tape
+graphtape ls chat.tape | grep stream
+graphtape ls chat.tape --json | jq '.cassettes[0].exchanges[].operation'
+"""
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=CassettePath())
+@_json
+@_color
+def ls(files: tuple[str, ...], as_json: bool, color: str) -> None:
+    """List the exchanges of cassettes, one per line."""
+    from graphtape.cassettes.listing import format_listing, listing, listing_json  # noqa: PLC0415
+
+    listings = []
+    for index, path in enumerate(files):
+        with _open(path) as cassette:
+            listings.append(listing(cassette, path=path, size_bytes=os.path.getsize(path)))
+        if not as_json:
+            _lines(["", *format_listing(listings.pop(), width=_width(), paint=_paint(color))][index == 0 :])
+    if as_json:
+        _document(listing_json(listings))
+
+
+@app.command(
+    epilog="""
+graphtape show chat.tape
+graphtape show chat.tape 3
+graphtape show chat.tape 3 --headers
+graphtape show chat.tape 3 --json | jq '.events[].mode'
+graphtape show chat.tape 3 --raw > body.sse
+graphtape show chat.tape 3 --color always | less -R
+"""
+)
+@click.argument("file", type=CassettePath())
+@click.argument("number", type=click.IntRange(min=1), required=False, metavar="[N]")
+@click.option("--headers", is_flag=True, help="Also the headers of request and response.")
+@click.option("--raw", is_flag=True, help="The response body's bytes, as they came, and nothing else.")
+@_json
+@_color
+def show(*, file: str, number: int | None, headers: bool, raw: bool, as_json: bool, color: str) -> None:
+    """Show one exchange on a time line.
+
+    Exchange N of a cassette: the events of a stream with their times, or a plain answer with its headers and body.
+    Without N: the only stream of the cassette; if there are several, a list to pick from.
+    """
+    if raw and as_json:
+        raise click.UsageError("--raw prints bytes and --json a document: give one of them")
+    from graphtape.cassettes.timeline import choose, timeline, timeline_json  # noqa: PLC0415
+    from graphtape.cassettes.timeline_text import format_choices, format_timeline  # noqa: PLC0415
+
+    with _open(file) as cassette:
+        chosen = number or choose(cassette)
+        if chosen is None and (raw or as_json):
+            raise click.UsageError(
+                f"{file} holds {len(cassette.exchanges)} exchanges: which one? (graphtape ls {file})"
+            )
+        if chosen is None:
+            _lines(format_choices(cassette, path=file, width=_width(), paint=_paint(color)))
+        elif raw:
+            for chunk in cassette.iter_chunks(chosen):
+                sys.stdout.buffer.write(chunk.data)
+        elif as_json:
+            for piece in timeline_json(timeline(cassette, chosen, path=file)):
+                sys.stdout.buffer.write(piece)
+        else:
+            shown = timeline(cassette, chosen, path=file)
+            _lines(format_timeline(shown, width=_width(), paint=_paint(color), headers=headers))
+
+
+@app.command(
+    epilog="""
+graphtape verify chat.tape
+graphtape verify chat.tape --json
+graphtape verify chat.tape && git add chat.tape
+for f in *.tape; do graphtape verify "$f"; done
+"""
+)
+@click.argument("file", type=CassettePath())
+@_json
+@_color
+def verify(file: str, as_json: bool, color: str) -> None:
+    """Check a cassette and play it against itself.
+
+    Says sound, unfinished (with what is whole and what is not), damaged (where) or self-replay differs (where).
+    Sound and unfinished exit with 0, the others with 1.
+    """
+    from graphtape.workbench.selfreplay import format_verdict, verdict_json, verify_cassette  # noqa: PLC0415
+
+    verdict = verify_cassette(file)
+    if as_json:
+        _document(verdict_json(verdict))
+    else:
+        _lines(format_verdict(verdict, paint=_paint(color)))
+    sys.exit(0 if verdict.passed else 1)
+
+
+@app.command(
+    cls=Comparing,
+    epilog="""
+graphtape diff before.tape after.tape
+graphtape diff before.tape after.tape --all
+graphtape diff before.tape after.tape --json | jq .differences_total
+graphtape diff before.tape after.tape > /dev/null && echo same
+""",
+)
+@click.argument("a", type=CassettePath(), metavar="A")
+@click.argument("b", type=CassettePath(), metavar="B")
+@click.option("--all", "show_all", is_flag=True, help="Every difference, not the first and a count.")
+@_json
+@_color
+def diff(a: str, b: str, show_all: bool, as_json: bool, color: str) -> None:
+    """Compare two cassettes, ids and times aside.
+
+    Ids may differ if one renaming explains all of them. Exit status: 0 same, 1 differs, 2 could not compare.
+    """
+    from graphtape.cassettes.compare import compare  # noqa: PLC0415
+    from graphtape.cassettes.compare_text import comparison_json, format_comparison  # noqa: PLC0415
+
+    with _open(a) as left, _open(b) as right:
+        found = compare(left, right)
+    if as_json:
+        _document(comparison_json(found, left=a, right=b))
+    else:
+        paint = _paint(color)
+        _lines(format_comparison(found, left=a, right=b, width=_width(), paint=paint, show_all=show_all))
+    sys.exit(0 if found.same else 1)
+
+
+def _open(path: str) -> Cassette:
+    from graphtape.cassettes.reader import Cassette  # noqa: PLC0415
+
+    return Cassette.open(path)
+
+
+def _announce(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+def _line(line: str) -> None:
+    click.echo(line, color=True)
+
+
+def _lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        _line(line)
+
+
+def _document(document: Any) -> None:
+    sys.stdout.buffer.write(orjson.dumps(document, default=repr, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _paint(color: str) -> Paint:
+    if color == "auto":
+        wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return Paint(wanted)
+    return Paint(color == "always")
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size((_WIDTH_OF_A_PIPE, 24)).columns, 60)
+
+
+def main() -> NoReturn:
+    """The entry point of the `graphtape` script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding gets escapes, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app.main(prog_name="graphtape", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read us has enough (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + 13
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Running a server from the command line: the event loop, the signals, a clean stop.
+
+Knows the two `run` coroutines, no click. Its one rule: SIGINT and SIGTERM are requests to stop, and the server decides
+what stopping means; only a second signal interrupts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+Serve = Callable[[asyncio.Event], Coroutine[Any, Any, object]]
+"""Serves until the event is set."""
+
+
+def run_until_stopped(serve: Serve) -> None:
+    """Run a server on a fresh event loop (uvloop where it is installed) until a signal stops it.
+
+    Raises:
+        KeyboardInterrupt: a second signal came while the server was stopping.
+    """
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_until_signal(serve))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, or None (asyncio's own) where it is not installed."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _until_signal(serve: Serve) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def ask_to_stop() -> None:
+        stop.set()
+        # The next one acts as if we had never listened.
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    # Windows has no loop signal handlers: Ctrl-C cancels the main task there.
+    with contextlib.suppress(NotImplementedError):
+        for number in signals:
+            loop.add_signal_handler(number, ask_to_stop)
+    await serve(stop)
+
+
+def record_until_stopped(
+    upstream: str, output: str, *, announce: Callable[[str], None], quiet: bool, **options: Any
+) -> None:
+    """`graphtape record`: see `graphtape.recorder.record` for the options."""
+    from graphtape.recorder.run import record  # noqa: PLC0415
+
+    async def serve(stop: asyncio.Event) -> None:
+        await record(
+            upstream, output, announce=announce, progress=None if quiet else sys.stderr, stop=stop, **options
+        )
+
+    run_until_stopped(serve)
+
+
+def replay_until_stopped(
+    paths: Sequence[str], *, announce: Callable[[str], None], quiet: bool, **options: Any
+) -> None:
+    """`graphtape replay`: see `graphtape.replayer.run` for the options."""
+    from graphtape.replayer.run import run  # noqa: PLC0415
+
+    async def serve(stop: asyncio.Event) -> None:
+        await run(paths, announce=announce, log=None if quiet else sys.stderr, stop=stop, **options)
+
+    run_until_stopped(serve)
