@@ -141,19 +141,20 @@ class Decoder:
         # runs over the buffer once, so a rare one costs nothing per block.
         lf_lf = lf_cr = cr_cr = -2
         while start < size:
-            # Whole blocks with the same line end throughout are taken at once; only where nothing was scanned before, so that
-            # an event fed in pieces is not scanned again, and once per feed.
+            # Whole blocks with the same line end throughout are taken at once; only where nothing was scanned
+            # before, so that an event fed in pieces is not scanned again, and once per feed.
             if try_whole and start >= scanned and not self._swallow_lf:
                 try_whole = False
                 whole_end = buffer.rfind(b"\r\n\r\n", start) + 4
                 if whole_end == 3:
                     whole_end = buffer.rfind(b"\n\n", start) + 2
-                whole = bytes(buffer[start : max(whole_end, start)])
-                read = _read_even_blocks(whole, self._base + start, self._max_event_bytes)
-                if read:
-                    blocks += read
-                    start = scanned = whole_end
-                    continue
+                if whole_end >= start + 2:
+                    whole = bytes(buffer[start:whole_end])
+                    read = _read_even_blocks(whole, self._base + start, self._max_event_bytes)
+                    if read:
+                        blocks += read
+                        start = scanned = whole_end
+                        continue
             content = start
             if self._swallow_lf:
                 content += buffer[start] == _LF
@@ -273,7 +274,7 @@ def _read_even_blocks(stream: bytes, offset: int, max_event_bytes: int) -> list[
     Args:
         offset: where in the stream the bytes start.
     """
-    if not stream or (offset == 0 and stream.startswith(_BOM)):
+    if offset == 0 and stream.startswith(_BOM):
         return []
     # bytes.splitlines, unlike str.splitlines, knows LF, CRLF and CR and nothing else.
     blocks = _read_blocks(stream.splitlines(), offset, line_end_bytes=2 if stream.endswith(b"\r\n") else 1)
