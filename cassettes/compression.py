@@ -1,0 +1,70 @@
+"""The compressor of a segment: zstd streams that can be read as far as they were flushed.
+
+Knows nothing of records. One rule: nothing is decompressed beyond the limit that the caller states.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import zstandard
+
+from graphtape.cassettes.limits import MAX_WINDOW_BYTES
+
+# Measured on streams of the Agent Server, one flush per event (share of the bytes on the wire, us per event):
+# level 1 0.031 5.1, level 2 0.030 2.9, level 3 0.030 4.5; one flush per 4 events 0.017 in all; windows of
+# 128 KiB 0.032, of 512 KiB 0.031, of 1 MiB 0.030. Level 1 with 512 KiB takes 1.3 MB for the whole compressor.
+_LEVEL: Final = 1
+_WINDOW_LOG: Final = 19
+
+
+class BadStream(Exception):
+    """Compressed bytes that are not what the format says."""
+
+
+class SegmentCompressor:
+    """One zstd stream at a time; what `compress` returned so far can always be decompressed."""
+
+    __slots__ = ("_context", "_stream")
+
+    def __init__(self) -> None:
+        params = zstandard.ZstdCompressionParameters.from_level(_LEVEL, window_log=_WINDOW_LOG)
+        self._context = zstandard.ZstdCompressor(compression_params=params)
+        self._stream = self._context.compressobj()
+
+    def restart(self) -> None:
+        """Begin a new stream, which needs nothing of the one before."""
+        self._stream = self._context.compressobj()
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress and flush: all of `data` can be decompressed from what has been returned."""
+        return self._stream.compress(data) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+
+class Decompressor:
+    """Decompresses one stream at a time, within limits."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self) -> None:
+        self._context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+
+    def decompress(self, data: bytes, *, limit_bytes: int) -> bytes:
+        """All that `data` holds, whether or not the stream was ended.
+
+        Raises:
+            BadStream: not zstd, asks for too much memory, or would give more than `limit_bytes`.
+        """
+        try:
+            with self._context.stream_reader(data, read_across_frames=False) as reader:
+                raw = reader.read(limit_bytes + 1)
+        except zstandard.ZstdError as error:
+            raise BadStream(f"not a zstd stream that can be read ({error})") from None
+        if len(raw) > limit_bytes:
+            raise BadStream(f"decompresses to more than {limit_bytes} bytes")
+        return raw
+
+
+def compress_whole(data: bytes) -> bytes:
+    """One complete zstd frame, for the index."""
+    return zstandard.ZstdCompressor(level=3).compress(data)

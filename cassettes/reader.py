@@ -1,0 +1,400 @@
+"""Opens a cassette and reads what is asked for: a list, one exchange, or every record in order.
+
+Knows the file and the format; not what is on the wire. One rule: what it returns was written so; everything else is
+one of our errors, with the file and the offset.
+FORMAT.md, section "Reading".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, overload
+
+from graphtape.cassettes.compression import Decompressor
+from graphtape.cassettes.errors import DamagedCassette, NoSuchExchange
+from graphtape.cassettes.framing import (
+    HEADER_BYTES,
+    BadFrame,
+    FrameType,
+    check_file_header,
+    iter_frames,
+)
+from graphtape.cassettes.index import IndexBuilder, Row, SegmentRow, segments_of, summary_of
+from graphtape.cassettes.indexfile import read_index, read_trailer
+from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Recording, Request, Response
+from graphtape.cassettes.records import (
+    DELAYED,
+    BadRecord,
+    BodyPart,
+    End,
+    RawRecord,
+    Record,
+    RecordType,
+    RequestEnd,
+    chunk_flags,
+    decode,
+)
+from graphtape.cassettes.scan import FileSource, Segment, decode_segment, recording_of, scan
+
+_SEGMENTS_HELD: Final = 4
+_CHUNK: Final = int(RecordType.CHUNK)
+_DIGEST_READ_BYTES: Final = 1 << 20
+_KNOWN_FRAMES: Final = frozenset(FrameType)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `Cassette.check` found in a cassette that is not damaged."""
+
+    exchanges: int
+    unfinished: tuple[int, ...]
+    """Numbers of the exchanges without an end record."""
+    chunks: int
+    response_bytes: int
+    finished: bool
+    torn_at: int | None
+    unknown_frames: int
+
+
+class Cassette:
+    """A cassette opened for reading. Not to be shared between threads."""
+
+    def __init__(
+        self, source: FileSource, index: IndexBuilder, data_end: int, torn_at: int | None, finished: bool
+    ) -> None:
+        self._source = source
+        self._index = index
+        self._data_end = data_end
+        self._decompressor = Decompressor()
+        self._held: OrderedDict[int, tuple[list[RawRecord], list[int]]] = OrderedDict()
+        self.path: Final = source.path
+        self.torn_at: Final = torn_at
+        """Offset of the first byte that could not be read as recorded; None if the file ends with a whole frame."""
+        self.finished: Final = finished
+        """The recorder closed it, and its index is sound."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a cassette, finished or not.
+
+        Raises:
+            NotACassette, NewerFormat, DamagedCassette: each says what to do next.
+        """
+        source = FileSource(path)
+        try:
+            check_file_header(path, source.read_at(0, HEADER_BYTES))
+            trailer = read_trailer(source)
+            if trailer is not None:
+                data_end, head_at = trailer
+                try:
+                    return cls(source, read_index(source, data_end, head_at), data_end, None, True)
+                except (BadFrame, BadRecord):
+                    pass  # the index is derived: what it said is in the data
+            found = scan(source, None if trailer is None else trailer[0])
+            found.index.settle()
+            return cls(source, found.index, found.data_end, found.torn_at, False)
+        except BaseException:
+            source.close()
+            raise
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        self._held.clear()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """The runs of the recorder, in order; exchanges refer to them by number, from 1."""
+        return tuple(self._index.recordings)
+
+    @property
+    def exchanges(self) -> Sequence[ExchangeSummary]:
+        """One summary per exchange, in order; made when asked for."""
+        return _Summaries(self)
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the file has been read so far."""
+        return self._source.bytes_read
+
+    def exchange(self, number: int) -> Exchange:
+        """One exchange, whole, in memory; see `iter_chunks` for bodies of any size."""
+        return self._exchange(number)
+
+    def _exchange(self, number: int) -> Exchange:
+        request: Request | None = None
+        response: Response | None = None
+        end: End | None = None
+        body: list[bytes] = []
+        chunks: list[Chunk] = []
+        complete = False
+        recording = self._row(number)[0]
+        for record in self._records_of(number):
+            content = record.content
+            if isinstance(content, Chunk):
+                chunks.append(content)
+            elif isinstance(content, BodyPart):
+                body.append(content.data)
+            elif isinstance(content, Request):
+                request = content
+            elif isinstance(content, Response):
+                response = content
+            elif isinstance(content, RequestEnd):
+                complete = True
+            elif isinstance(content, End):
+                end = content
+        return Exchange(
+            number=number,
+            recording=recording,
+            request=self._found(number, request),
+            request_body=b"".join(body),
+            response=response,
+            chunks=tuple(chunks),
+            ending=end.ending if end else Ending.UNFINISHED,
+            ended_ns=end.at_ns if end else None,
+            detail=end.detail if end else "",
+            request_complete=complete,
+        )
+
+    def request(self, number: int) -> tuple[Request, bytes]:
+        """The request of an exchange and its body."""
+        request: Request | None = None
+        body: list[bytes] = []
+        for record in self._records_of(number):
+            content = record.content
+            if isinstance(content, Request):
+                request = content
+            elif isinstance(content, BodyPart):
+                body.append(content.data)
+            elif isinstance(content, RequestEnd):
+                break
+        return self._found(number, request), b"".join(body)
+
+    def response(self, number: int) -> Response | None:
+        """The response head of an exchange; None if there was none."""
+        for record in self._records_of(number):
+            if isinstance(record.content, Response):
+                return record.content
+        return None
+
+    def iter_chunks(self, number: int) -> Iterator[Chunk]:
+        """The reads of a response body, in order, holding one segment of the file in memory."""
+        for segment in self._segments_of(number):
+            records, times = self._segment(segment)
+            for record, at_ns in zip(records, times, strict=True):
+                if record[2] == number and record[0] == _CHUNK:
+                    try:
+                        data = record[3]
+                    except IndexError:
+                        data = None
+                    if type(data) is not bytes:
+                        raise self._damaged(segment, "a chunk record without its bytes")
+                    if len(record) == 4:
+                        yield Chunk(at_ns, data)
+                    else:
+                        try:
+                            flags = chunk_flags(record)
+                        except BadRecord as error:
+                            raise self._damaged(segment, str(error)) from None
+                        yield Chunk(at_ns, data, bool(flags & DELAYED))
+
+    def iter_records(self) -> Iterator[Record]:
+        """Every record of the file, in order, unknown ones too."""
+        for at in range(self._index.segments.count):
+            yield from self._decoded(at)
+
+    def digest(self) -> str:
+        """`sha256:<hex>` over the file from its header to the end of its data; the index does not count."""
+        state, at = hashlib.sha256(), 0
+        while at < self._data_end:
+            data = self._source.read_at(at, min(_DIGEST_READ_BYTES, self._data_end - at))
+            if not data:
+                raise DamagedCassette(
+                    self.path, offset=at, reason="the file became shorter while it was read"
+                )
+            state.update(data)
+            at += len(data)
+        return f"sha256:{state.hexdigest()}"
+
+    def check(self) -> CheckReport:
+        """Read every frame and every record, and compare with the index.
+
+        Raises:
+            DamagedCassette: where the file is not what the format says.
+        """
+        found = scan(self._source, self._data_end)
+        if found.torn_at is not None:
+            raise DamagedCassette(
+                self.path, offset=found.torn_at, reason="data that cannot be read before the index"
+            )
+        found.index.settle()
+        unknown = 0
+        for frame in iter_frames(self._source, HEADER_BYTES, self._data_end):
+            unknown += frame.type not in _KNOWN_FRAMES
+        unfinished, chunks, response_bytes = [], 0, 0
+        try:
+            if (
+                self._index.exchanges.count != found.index.exchanges.count
+                or self._index.segments.count != found.index.segments.count
+                or self._index.recordings != found.index.recordings
+            ):
+                raise BadRecord(
+                    "the index does not list what the file holds; copy the data with a rebuilt index"
+                )
+            for at in range(found.index.segments.count):
+                if self._index.segments.get(at)[:6] != found.index.segments.get(at)[:6]:
+                    raise BadRecord(f"the index is wrong about segment {at}")
+            for at in range(found.index.exchanges.count):
+                row = found.index.exchanges.get(at)
+                if self._index.exchanges.get(at)[:14] != row[:14]:
+                    raise BadRecord(f"the index is wrong about exchange {at + 1}")
+                summary = summary_of(at + 1, row)
+                chunks += summary.chunks
+                response_bytes += summary.response_bytes
+                if summary.ending is Ending.UNFINISHED:
+                    unfinished.append(at + 1)
+        except BadRecord as error:
+            raise DamagedCassette(self.path, offset=self._data_end, reason=str(error)) from None
+        except BadFrame as bad:
+            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+        return CheckReport(
+            exchanges=found.index.exchanges.count,
+            unfinished=tuple(unfinished),
+            chunks=chunks,
+            response_bytes=response_bytes,
+            finished=self.finished,
+            torn_at=self.torn_at,
+            unknown_frames=unknown,
+        )
+
+    def _row(self, number: int) -> Row:
+        if not isinstance(number, int) or not 1 <= number <= self._index.exchanges.count:
+            raise NoSuchExchange(self.path, number=number, count=self._index.exchanges.count)
+        try:
+            return self._index.exchanges.get(number - 1)
+        except BadRecord as error:
+            raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
+        except BadFrame as bad:
+            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+
+    def _segments_of(self, number: int) -> Iterator[int]:
+        row = self._row(number)
+        try:
+            runs = segments_of(row)
+        except BadRecord as error:
+            raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
+        for run in runs:
+            yield from run
+
+    def _segment(self, at: int) -> tuple[list[RawRecord], list[int]]:
+        held = self._held.get(at)
+        if held is not None:
+            self._held.move_to_end(at)
+            return held
+        row = self._segment_row(at)
+        segment: Segment | None = None
+        try:
+            for frame in iter_frames(self._source, row.offset, row.offset + row.size):
+                if frame.type == FrameType.SEGMENT and segment is None and frame.offset == row.offset:
+                    segment = Segment(row.offset, row.offset)
+                    if recording_of(self.path, frame) != row.recording:
+                        raise BadFrame(row.offset, "the segment is of another recording than the index says")
+                elif segment is None or frame.type == FrameType.SEGMENT:
+                    raise BadFrame(frame.offset, "no segment stands where the index says")
+                elif frame.type == FrameType.BLOCK:
+                    segment.blocks.append(frame.payload)
+        except BadFrame as bad:
+            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+        if segment is None:
+            raise DamagedCassette(
+                self.path, offset=row.offset, reason="no segment stands where the index says"
+            )
+        records, times, raw_bytes = decode_segment(self.path, segment, self._decompressor)
+        if raw_bytes != row.raw_bytes or len(records) != row.records:
+            raise DamagedCassette(
+                self.path,
+                offset=row.offset,
+                reason="the segment there is not the one that the index describes",
+            )
+        while len(self._held) >= _SEGMENTS_HELD:
+            self._held.popitem(last=False)
+        self._held[at] = (records, times)
+        return records, times
+
+    def _segment_row(self, at: int) -> SegmentRow:
+        if not 0 <= at < self._index.segments.count:
+            raise DamagedCassette(
+                self.path,
+                offset=self._data_end,
+                reason=f"the index names a segment {at} that it does not list",
+            )
+        try:
+            row = SegmentRow(*self._index.segments.get(at)[:6])
+        except BadRecord as error:
+            raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
+        except BadFrame as bad:
+            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+        if row.offset < HEADER_BYTES or row.offset + row.size > self._data_end:
+            raise DamagedCassette(
+                self.path, offset=self._data_end, reason="the index names a segment outside of the data"
+            )
+        return row
+
+    def _decoded(self, segment: int, number: int | None = None) -> Iterator[Record]:
+        recording = self._segment_row(segment).recording
+        records, times = self._segment(segment)
+        try:
+            for record, at_ns in zip(records, times, strict=True):
+                if number is None or record[2] == number:
+                    yield decode(record, at_ns, recording=recording)
+        except BadRecord as error:
+            raise self._damaged(segment, str(error)) from None
+
+    def _records_of(self, number: int) -> Iterator[Record]:
+        for segment in self._segments_of(number):
+            yield from self._decoded(segment, number)
+
+    def _damaged(self, segment: int, reason: str) -> DamagedCassette:
+        return DamagedCassette(
+            self.path, offset=self._segment_row(segment).offset, reason=f"in the segment there: {reason}"
+        )
+
+    def _found(self, number: int, request: Request | None) -> Request:
+        if request is None:
+            raise DamagedCassette(
+                self.path, offset=self._data_end, reason=f"the index places exchange {number} where it is not"
+            )
+        return request
+
+
+class _Summaries(Sequence[ExchangeSummary]):
+    """The exchanges of a cassette as a sequence that holds nothing."""
+
+    def __init__(self, cassette: Cassette) -> None:
+        self._cassette = cassette
+
+    def __len__(self) -> int:
+        return self._cassette._index.exchanges.count
+
+    @overload
+    def __getitem__(self, at: int) -> ExchangeSummary: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ExchangeSummary]: ...
+    def __getitem__(self, at: int | slice) -> ExchangeSummary | list[ExchangeSummary]:
+        if isinstance(at, slice):
+            return [self[index] for index in range(*at.indices(len(self)))]
+        index = range(len(self))[at]
+        return summary_of(index + 1, self._cassette._row(index + 1))

@@ -1,0 +1,470 @@
+"""Writes a cassette: records in, compressed blocks appended to a file, the index at the end.
+
+Knows the file and the format; takes no decision about traffic. One rule: after `flush` returns, everything appended
+before is in the file, and whatever happens next the file is a good prefix.
+FORMAT.md, sections "Writing" and "After a crash".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from graphtape.cassettes.compression import SegmentCompressor
+from graphtape.cassettes.errors import CassetteError, CassetteExists, CassetteWriteFailed, NotACassette
+from graphtape.cassettes.framing import (
+    HEADER_BYTES,
+    BadFrame,
+    FrameType,
+    check_file_header,
+    encode_frame,
+    file_header,
+)
+from graphtape.cassettes.index import ExchangeEntry, IndexBuilder, LimitReached, SegmentRow
+from graphtape.cassettes.indexfile import encode_index, read_index, read_trailer
+from graphtape.cassettes.limits import (
+    BLOCK_CUT_BYTES,
+    CHUNK_CUT_BYTES,
+    HEAD_CUT_BYTES,
+    HEADERS_CUT,
+    MAX_RECORD_BYTES,
+    SEGMENT_CUT_BYTES,
+    SEGMENT_CUT_FLUSHES,
+    SEGMENT_CUT_RECORDS,
+)
+from graphtape.cassettes.model import Ending, Headers, Recording, Request, Response
+from graphtape.cassettes.records import (
+    DELAYED,
+    BadRecord,
+    End,
+    Record,
+    RecordType,
+    RequestEnd,
+    encode,
+    new_packer,
+)
+from graphtape.cassettes.scan import FileSource, scan
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no flock: two writers are not refused there
+    fcntl = None  # type: ignore[assignment]
+
+_REQUEST_BODY: Final = int(RecordType.REQUEST_BODY)
+_CHUNK: Final = int(RecordType.CHUNK)
+_HEADS: Final = frozenset((RecordType.RECORDING, RecordType.REQUEST, RecordType.RESPONSE, RecordType.END))
+_FILE_MODE: Final = 0o600
+
+
+class CassetteWriter:
+    """Appends to one cassette; made by `create` or `append_to`. All but `sync` belong to one thread.
+
+    Times are nanoseconds since the start of the recording begun last; they need not ascend.
+    """
+
+    def __init__(self, path: str, fd: int, index: IndexBuilder, offset: int) -> None:
+        self.path: Final = path
+        self._fd = fd
+        self._fd_lock = (
+            threading.Lock()
+        )  # `sync` runs in another thread; the file must not be closed under it
+        self._index = index
+        self._open_exchanges = index.open
+        self._compressor = SegmentCompressor()
+        self._pack = new_packer().pack
+        self._file_end = offset  # everything before is written and good
+        self._frames: list[bytes] = []  # complete frames that are not written yet
+        self._next_offset = offset  # where the next frame will stand
+        self._pending: list[bytes] = []  # packed records that are not compressed yet
+        self._pending_bytes = 0
+        self._last_ns = 0
+        self._segment_at = -1  # offset of the segment under way, -1 without one
+        self._segment_due = True  # the next record starts a segment
+        self._segment_end = -1  # behind its last block
+        self._segment_recording = 0
+        self._segment_first_ns = 0
+        self._segment_bytes = 0
+        self._segment_records = 0
+        self._segment_flushes = 0
+        self._failed: CassetteWriteFailed | None = None
+        self._closed = False
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], overwrite: bool = False) -> Self:
+        """A new cassette, readable by its owner only.
+
+        Raises:
+            CassetteExists: the file is there and `overwrite` is not set.
+            CassetteError: it cannot be made, or another writer is at it.
+        """
+        name = os.fspath(path)
+        fd = _open(name, os.O_CREAT | (0 if overwrite else os.O_EXCL))
+        try:
+            # Only now, with the lock held, is the old content given up.
+            os.ftruncate(fd, 0)
+            os.fchmod(fd, _FILE_MODE)
+            _write_all(fd, file_header())
+        except OSError as error:
+            os.close(fd)
+            raise CassetteWriteFailed(
+                name, f"it cannot be written ({error.strerror}); choose another file"
+            ) from None
+        return cls(name, fd, IndexBuilder(), HEADER_BYTES)
+
+    @classmethod
+    def append_to(cls, path: str | os.PathLike[str]) -> Self:
+        """Continue a cassette, finished or not; one that does not exist is created.
+
+        A torn tail is cut off. The index of a finished cassette is taken into memory and cut off: a crash before
+        the next `close` leaves an unfinished cassette with all its records.
+
+        Raises:
+            NotACassette, NewerFormat, DamagedCassette: it cannot be continued.
+            CassetteError: another writer is at it.
+        """
+        name = os.fspath(path)
+        if not os.path.lexists(name):
+            return cls.create(name)
+        fd = _open(name, 0)
+        source: FileSource | None = None
+        try:
+            source = FileSource(name)
+            head = source.read_at(0, HEADER_BYTES)
+            if len(head) < HEADER_BYTES and file_header().startswith(head):
+                # Created, and then the power went: there is nothing to lose.
+                os.ftruncate(fd, 0)
+                _write_all(fd, file_header())
+                index, offset = IndexBuilder(), HEADER_BYTES
+            else:
+                check_file_header(name, head)
+                index, offset = _index_to_continue(source)
+                os.ftruncate(fd, offset)
+                os.lseek(fd, offset, os.SEEK_SET)
+        except OSError as error:
+            os.close(fd)
+            raise CassetteWriteFailed(name, f"it cannot be continued ({error.strerror})") from None
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            if source is not None:
+                source.close()
+        return cls(name, fd, index, offset)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of the file, what is not flushed not counted."""
+        return self._file_end
+
+    @property
+    def exchange_count(self) -> int:
+        """How many exchanges the file has so far, earlier recordings included."""
+        return self._index.exchanges.count
+
+    def begin_recording(self, started_unix_ns: int, upstream: str, program: str) -> int:
+        """A new zero of time; returns the number of the recording, from 1. Exchanges still open stay unfinished."""
+        recording = Recording(len(self._index.recordings) + 1, started_unix_ns, upstream, program)
+        self.add(Record(0, 0, recording))
+        return recording.number
+
+    def request(  # noqa: PLR0917 - a request line and its headers, in their order on the wire
+        self,
+        at_ns: int,
+        method: str,
+        target: str,
+        headers: Headers,
+        http_version: str = "1.1",
+        redacted: Sequence[str] = (),
+    ) -> int:
+        """A new exchange; returns its number."""
+        request = Request(at_ns, method, target, _pairs(headers), http_version, tuple(redacted))
+        number = self._index.exchanges.count + 1
+        self.add(Record(number, at_ns, request))
+        return number
+
+    def request_body(self, number: int, at_ns: int, data: bytes) -> None:
+        """One read of the request body."""
+        entry = self._open_exchanges.get(number) or self._refuse(number)
+        for part in _parts(data):
+            self._append_body(_REQUEST_BODY, entry, number, at_ns, part, delayed=False)
+            entry.request_bytes += len(part)
+
+    def request_end(self, number: int, at_ns: int) -> None:
+        """The request body is whole."""
+        self.add(Record(number, at_ns, RequestEnd(at_ns)))
+
+    def response(self, number: int, at_ns: int, status: int, reason: str, headers: Headers) -> None:
+        """The response head."""
+        self.add(Record(number, at_ns, Response(at_ns, status, reason, _pairs(headers))))
+
+    def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False) -> None:
+        """One read of the response body."""
+        entry = self._open_exchanges.get(number) or self._refuse(number)
+        if len(data) <= CHUNK_CUT_BYTES:
+            self._append_body(_CHUNK, entry, number, at_ns, data, delayed)
+            entry.chunks += 1
+            entry.response_bytes += len(data)
+        else:
+            for part in _parts(data):
+                self.chunk(number, at_ns, part, delayed)
+
+    def end(self, number: int, at_ns: int, ending: Ending, detail: str = "") -> None:
+        """How the exchange ended; nothing follows for it."""
+        self.add(Record(number, at_ns, End(at_ns, ending, detail)))
+
+    def add(self, record: Record) -> None:
+        """Append any record, as a reader gave it; the methods above are this with a name.
+
+        Raises:
+            ValueError: it does not fit what came before, or a head is larger than any HTTP server allows.
+        """
+        self._refuse_if_over()
+        type_, items = encode(record)
+        try:
+            if isinstance(record.content, Recording):
+                self._index.add_recording(record.content)
+                self._segment_due = True
+            if self._segment_due:
+                self._start_segment(record.at_ns)
+            raw = (type_, record.at_ns - self._last_ns, record.exchange, *items)
+            packed = self._pack(raw)
+            if len(packed) > MAX_RECORD_BYTES or (type_ in _HEADS and len(packed) > HEAD_CUT_BYTES):
+                raise ValueError(f"a record of {len(packed)} bytes is above the limit")
+            if not isinstance(record.content, Recording):
+                self._index.add(raw, record.at_ns)
+        except LimitReached as error:
+            raise CassetteWriteFailed(self.path, f"the cassette is full ({error}); start a new one") from None
+        except BadRecord as error:
+            raise ValueError(str(error)) from None
+        except OverflowError as error:
+            raise ValueError(f"a number does not fit in 64 bits ({error})") from None
+        self._append(packed, record.at_ns)
+
+    def add_frame(self, type_: int, payload: bytes) -> None:
+        """Append a frame of a type that this version does not know, to keep it in a rewrite."""
+        self._refuse_if_over()
+        self._compress_pending()
+        self._append_frame(type_, payload)
+
+    def _append_body(
+        self, type_: int, entry: ExchangeEntry, number: int, at_ns: int, data: bytes, delayed: bool
+    ) -> None:
+        if self._segment_due:
+            self._start_segment(at_ns)
+        if entry.last_segment != self._index.segment:
+            entry.touch(self._index.segment)
+        if delayed:
+            self._append(self._pack((type_, at_ns - self._last_ns, number, data, DELAYED)), at_ns)
+        else:
+            self._append(self._pack((type_, at_ns - self._last_ns, number, data)), at_ns)
+
+    def _append(self, packed: bytes, at_ns: int) -> None:
+        self._last_ns = at_ns
+        self._pending.append(packed)
+        size = len(packed)
+        self._pending_bytes += size
+        self._segment_bytes += size
+        self._segment_records += 1
+        if self._segment_bytes >= SEGMENT_CUT_BYTES or self._segment_records >= SEGMENT_CUT_RECORDS:
+            self._segment_due = True
+        if self._pending_bytes >= BLOCK_CUT_BYTES:
+            self._compress_pending()
+
+    def _start_segment(self, first_ns: int) -> None:
+        self._end_segment()
+        self._index.begin_segment()
+        self._compressor.restart()
+        self._segment_at = self._next_offset
+        self._append_frame(FrameType.SEGMENT, self._pack({"recording": len(self._index.recordings)}))
+        self._segment_end = self._next_offset
+        self._segment_recording = len(self._index.recordings)
+        self._segment_first_ns = first_ns
+        self._segment_bytes = self._segment_records = self._segment_flushes = 0
+        self._last_ns = 0
+        self._segment_due = False
+
+    def _end_segment(self) -> None:
+        if self._segment_at < 0:
+            return
+        self._compress_pending()
+        self._index.end_segment(
+            SegmentRow(
+                self._segment_at,
+                self._segment_end - self._segment_at,
+                self._segment_recording,
+                self._segment_first_ns,
+                self._segment_bytes,
+                self._segment_records,
+            )
+        )
+        self._segment_at = -1
+        self._segment_due = True
+
+    def _compress_pending(self) -> None:
+        if self._pending:
+            self._append_frame(FrameType.BLOCK, self._compressor.compress(b"".join(self._pending)))
+            self._segment_end = self._next_offset
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._segment_flushes += 1
+            if self._segment_flushes >= SEGMENT_CUT_FLUSHES:
+                self._segment_due = True
+
+    def _append_frame(self, type_: int, payload: bytes) -> None:
+        frame = encode_frame(self._next_offset, type_, payload)
+        self._next_offset += len(frame)
+        self._frames.append(frame)
+
+    def flush(self) -> None:
+        """Write everything appended so far, in one write; nothing to write is no work.
+
+        Raises:
+            CassetteWriteFailed: the file was cut back to the last good frame, and the writer refuses more.
+        """
+        self._refuse_if_over()
+        self._compress_pending()
+        if self._frames:
+            self._write(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames))
+            self._frames.clear()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            _write_all(self._fd, data)
+        except OSError as error:
+            # What was written of it is no frame: a reader would call it a torn tail. Better gone.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._file_end)
+            self._failed = CassetteWriteFailed(
+                self.path,
+                f"a write failed ({error.strerror or error}); the {self._file_end} bytes before it are whole. "
+                "Make room, then continue with --append",
+            )
+            self._open_exchanges = {}  # so that the methods for bodies refuse without a check of their own
+            raise self._failed from None
+        self._file_end += len(data)
+
+    def sync(self) -> None:
+        """Ask the disk to keep what has been flushed. May be called from another thread; closed is no work.
+
+        Raises:
+            CassetteWriteFailed: the disk refused.
+        """
+        with self._fd_lock:
+            if self._fd < 0:
+                return
+            try:
+                _datasync(self._fd)
+            except OSError as error:
+                raise CassetteWriteFailed(self.path, f"the disk did not take it ({error.strerror})") from None
+
+    def close(self) -> None:
+        """Write the index and close the file; idempotent. Exchanges still open are listed as unfinished.
+
+        Does not wait for the disk: call `sync` before and after `flush` has nothing left if that is wanted.
+
+        Raises:
+            CassetteWriteFailed: the index could not be written; the data before it is whole.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._failed is None:
+                self._end_segment()
+                for frame in encode_index(self._index, self._next_offset):
+                    self._frames.append(frame)
+                self._write(b"".join(self._frames))
+                self._frames.clear()
+        finally:
+            self._open_exchanges = {}
+            with self._fd_lock:
+                fd, self._fd = self._fd, -1
+                os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"cassette {self.path} was not closed", ResourceWarning, stacklevel=2, source=self)
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+    def _refuse_if_over(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        if self._closed:
+            raise ValueError("the cassette writer is closed")
+
+    def _refuse(self, number: int) -> ExchangeEntry:
+        self._refuse_if_over()
+        raise ValueError(f"exchange {number} is not open in this cassette")
+
+
+def _index_to_continue(source: FileSource) -> tuple[IndexBuilder, int]:
+    """The index of a cassette, in memory, and where its data ends."""
+    trailer = read_trailer(source)
+    if trailer is not None:
+        with contextlib.suppress(BadFrame, BadRecord):  # the index is derived: a scan finds the same
+            index = read_index(source, *trailer)
+            index.exchanges.take_over()
+            index.segments.take_over()
+            return index, trailer[0]
+    found = scan(source, None if trailer is None else trailer[0])
+    return found.index, found.data_end
+
+
+def _parts(data: bytes) -> list[bytes]:
+    return [data[at : at + CHUNK_CUT_BYTES] for at in range(0, len(data), CHUNK_CUT_BYTES)] or [data]
+
+
+def _pairs(headers: Headers) -> Headers:
+    pairs = tuple((bytes(name), bytes(value)) for name, value in headers)
+    if len(pairs) > HEADERS_CUT:
+        raise ValueError(f"{len(pairs)} header fields are above the limit of {HEADERS_CUT}")
+    return pairs
+
+
+def _open(path: str, flags: int) -> int:
+    """Open for writing and take the lock."""
+    flags |= os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(path, flags, _FILE_MODE)
+    except FileExistsError:
+        raise CassetteExists(path) from None
+    except IsADirectoryError:
+        raise NotACassette(path, "this is a directory; name a .tape file in it") from None
+    except FileNotFoundError:
+        raise CassetteError(path, "its directory does not exist; make it first") from None
+    except PermissionError:
+        raise CassetteError(path, "no permission to write it; choose another file") from None
+    except (OSError, ValueError) as error:
+        raise CassetteError(path, f"it cannot be written ({error})") from None
+    if fcntl is not None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise CassetteError(
+                path, "another graphtape is writing it; stop that one or choose another file"
+            ) from None
+    return fd
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, data[written:])
+
+
+_datasync = getattr(os, "fdatasync", os.fsync)  # macOS and Windows have no fdatasync
