@@ -132,7 +132,7 @@ class _Comparer:
                 for cassette in self._cassettes]  # fmt: skip
         for pair in align(keys[0], keys[1]):
             self._exchange(pair)
-        found.ids = len(self._ids)
+        found.ids = self._ids.count
         return found
 
     def _report(self, difference: Difference, context: Callable[[], Context]) -> None:

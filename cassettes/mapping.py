@@ -84,7 +84,9 @@ class IdMapping:
         self._leftward: dict[str, str] = {}
         self._clocks: dict[str, EventClock] = {}
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many ids of the left side stand for one of the right."""
         return len(self._rightward)
 
     def clock(self, scope: str) -> EventClock:

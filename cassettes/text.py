@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x00": "\\0"}
 
@@ -83,19 +82,16 @@ def _cells(character: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """`text` if it fits into `width` cells, else its beginning and an ellipsis."""
-    # A cell is at most one character wide here, so a long text is never measured whole.
-    if len(text) <= width and columns(text) <= width:
+    # A text of megabytes is never measured whole; combining characters let a longer one fit.
+    if len(text) <= 8 * width and columns(text) <= width:
         return text
     kept: list[str] = []
     used = 0
     for character in text:
-        cells = _cells(character)
-        if used + cells > width - 1:
-            if not any(_cells(rest) for rest in text[len(kept) :]):
-                return text
+        used += _cells(character)
+        if used > width - 1:
             break
         kept.append(character)
-        used += cells
     return "".join(kept) + ELLIPSIS if width > 0 else ""
 
 
@@ -154,10 +150,19 @@ def format_clock(at_ns: int) -> str:
 
 def format_utc(unix_ns: int) -> str:
     """A wall-clock time: `2026-11-21 00:10:36 UTC`. A time no calendar holds is given as its number."""
-    try:
-        return datetime.fromtimestamp(unix_ns // 1_000_000_000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
+    days, seconds = divmod(unix_ns // 1_000_000_000, 86_400)
+    if not 0 <= days < 2_932_897:  # the year 10000
         return f"{unix_ns} ns since 1970"
+    # Days to a date, counted in eras of 400 years that begin on the first of March.
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted_month + 2) // 5 + 1
+    month = shifted_month + 3 if shifted_month < 10 else shifted_month - 9
+    year = year_of_era + era * 400 + (month <= 2)
+    hour, minute, second = seconds // 3600, seconds // 60 % 60, seconds % 60
+    return f"{year:04d}-{month:02d}-{day:02d} {hour:02d}:{minute:02d}:{second:02d} UTC"
 
 
 def plural(count: int, noun: str) -> str:
