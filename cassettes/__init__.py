@@ -12,6 +12,7 @@ from graphtape.cassettes.errors import (
     NewerFormat,
     NoSuchExchange,
     NotACassette,
+    UndecodableBody,
 )
 from graphtape.cassettes.model import (
     Chunk,
@@ -45,4 +46,5 @@ __all__ = [
     "Recording",
     "Request",
     "Response",
+    "UndecodableBody",
 ]

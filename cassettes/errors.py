@@ -1,13 +1,14 @@
 """Errors of cassette files.
 
     GraphtapeError (protocol.errors)
-    └── CassetteError                 anything wrong with a cassette; carries the path
-        ├── NotACassette              the file is something else, or empty
-        ├── NewerFormat               written by a later graphtape: update
-        ├── DamagedCassette           bytes changed or missing, at `offset`
-        ├── CassetteExists            refused to overwrite a file
-        ├── CassetteWriteFailed       the disk, or the descriptor, failed while recording
-        └── NoSuchExchange            an exchange number that is not in the file
+    ├── CassetteError                 anything wrong with a cassette; carries the path
+    │   ├── NotACassette              the file is something else, or empty
+    │   ├── NewerFormat               written by a later graphtape: update
+    │   ├── DamagedCassette           bytes changed or missing, at `offset`
+    │   ├── CassetteExists            refused to overwrite a file
+    │   ├── CassetteWriteFailed       the disk, or the descriptor, failed while recording
+    │   └── NoSuchExchange            an exchange number that is not in the file
+    └── UndecodableBody               a response body whose content coding cannot be undone
 
 No msgpack, zstandard, struct or OS error leaves the reader or the writer.
 """
@@ -77,3 +78,7 @@ class NoSuchExchange(CassetteError):
         super().__init__(path, f"there is no exchange {number}; {held} (graphtape ls shows them)")
         self.number = number
         self.count = count
+
+
+class UndecodableBody(GraphtapeError):
+    """A response body whose content coding cannot be undone; the bytes in the cassette are as they came."""

@@ -52,6 +52,9 @@ MAX_INDEX_BYTES: Final = 8 << 20
 MAX_SEARCH_BYTES: Final = 64 << 20
 """Bytes checked while looking for a valid frame behind a bad one, so that a hostile file cannot make it slow."""
 
+MAX_DECODED_BODY_BYTES: Final = 1 << 30
+"""What a compressed response body may become when a view decodes it."""
+
 # What the writer keeps to.
 
 SEGMENT_CUT_BYTES: Final = 1 << 20

@@ -1,0 +1,223 @@
+"""Response bodies as a client understands them: content coding undone, and cut into SSE blocks, with times.
+
+Knows one exchange and the SSE codec; not files, and not what an event means. One rule: everything keeps the time of
+the read that completed it. What is stored stays raw; this is a view.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+import zstandard
+
+from graphtape.cassettes.errors import UndecodableBody
+from graphtape.cassettes.limits import MAX_DECODED_BODY_BYTES, MAX_WINDOW_BYTES
+from graphtape.cassettes.model import Chunk, Exchange, Response
+from graphtape.protocol.sse import Block, Decoder
+
+_PIECE_BYTES: Final = 1 << 18  # what is decompressed at once: bounds memory whatever a coded byte expands to
+
+
+class TimedBlock(NamedTuple):
+    """A block of an event stream, when its last byte arrived, and its bytes."""
+
+    block: Block
+    at_ns: int
+    raw: bytes
+
+
+class _Undo(Protocol):
+    """Undoes one content coding, read by read."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]: ...
+
+
+class _Inflate:
+    """gzip (also several members, RFC 1952 section 2.2) and deflate (RFC 9110: zlib; some send it raw)."""
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._state: Any = zlib.decompressobj(31) if gzip else None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._state is None:
+                # A zlib header: method 8, and the first two bytes a multiple of 31; the second may not be here yet.
+                zlib_form = data[0] & 0x0F == 8 and (len(data) < 2 or (data[0] << 8 | data[1]) % 31 == 0)
+                self._state = zlib.decompressobj(15 if zlib_form else -15)
+            piece = self._state.decompress(data, _PIECE_BYTES)
+            if piece:
+                yield piece
+            data = self._state.unconsumed_tail
+            if self._state.eof:
+                data = self._state.unused_data
+                if not self._gzip or not data.startswith(b"\x1f"):
+                    return  # padding behind the end is ignored, as browsers do
+                self._state = zlib.decompressobj(31)
+
+
+class _Unzstd:
+    """zstd (RFC 8878), with the window that browsers allow (RFC 9659: 8 MiB)."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+        context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        self._writer = context.stream_writer(self, write_size=_PIECE_BYTES, closefd=False)  # type: ignore[arg-type]
+
+    def write(self, piece: bytes) -> int:
+        """Called by the decompressor with each piece; the limit is checked here, before there are more."""
+        self._written += len(piece)
+        if self._written > MAX_DECODED_BODY_BYTES:
+            raise _too_large()
+        self._pieces.append(bytes(piece))
+        return len(piece)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._writer.write(data)
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+
+
+class _Unbrotli:
+    """Brotli (RFC 7932), if one of the two packages for it is installed."""
+
+    def __init__(self) -> None:
+        try:
+            import brotli  # noqa: PLC0415 - optional
+        except ImportError:
+            try:
+                import brotlicffi as brotli  # noqa: PLC0415
+            except ImportError:
+                raise UndecodableBody(
+                    "the response body is compressed with br; `pip install brotli` to read it"
+                ) from None
+        self._state: Any = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield self._state.process(data)
+
+
+_UNDO: Final[Mapping[str, Callable[[], _Undo]]] = {
+    "gzip": lambda: _Inflate(gzip=True),
+    "x-gzip": lambda: _Inflate(gzip=True),
+    "deflate": lambda: _Inflate(gzip=False),
+    "zstd": _Unzstd,
+    "br": _Unbrotli,
+}
+
+
+def content_codings(response: Response) -> tuple[str, ...]:
+    """The codings of a response body, in the order in which they were applied; `identity` is left out."""
+    codings: list[str] = []
+    for name, value in response.headers:
+        if name.lower() == b"content-encoding":
+            codings += (item.strip().lower() for item in value.decode("latin-1").split(","))
+    return tuple(coding for coding in codings if coding and coding != "identity")
+
+
+def decoded_chunks(response: Response, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The reads of a response body with its content coding undone, each piece at the time of its read.
+
+    A body that breaks off gives what can be decoded of it.
+
+    Raises:
+        UndecodableBody: an unknown coding, bytes that are not what the header says, or more than
+            `MAX_DECODED_BODY_BYTES` out of a compressed body.
+    """
+    codings = content_codings(response)
+    if not codings:
+        yield from chunks
+        return
+    undos: list[_Undo] = []
+    for coding in reversed(codings):
+        make = _UNDO.get(coding)
+        if make is None:
+            raise UndecodableBody(
+                f"the response body has the content coding {coding!r}, which graphtape cannot undo"
+            )
+        undos.append(make())
+    total, position = 0, 0
+    for chunk in chunks:
+        try:
+            for piece in _undo_all(undos, chunk.data):
+                total += len(piece)
+                if total > MAX_DECODED_BODY_BYTES:
+                    raise _too_large()
+                yield Chunk(chunk.at_ns, piece, chunk.delayed)
+        except UndecodableBody:
+            raise
+        except Exception as error:
+            # zlib.error, ZstdError, brotli.error: they share no base.
+            if not isinstance(error, (zlib.error, zstandard.ZstdError)) and type(error).__name__ != "error":
+                raise
+            raise UndecodableBody(
+                f"the response body is not valid {', '.join(codings)} in the read that starts at byte {position} "
+                f"({error}); its bytes are kept as they came"
+            ) from None
+        position += len(chunk.data)
+
+
+def _undo_all(undos: list[_Undo], data: bytes) -> Iterator[bytes]:
+    if not undos:
+        yield data
+        return
+    for piece in undos[0].feed(data):
+        yield from _undo_all(undos[1:], piece)
+
+
+def _too_large() -> UndecodableBody:
+    return UndecodableBody(
+        f"the response body decompresses to more than {MAX_DECODED_BODY_BYTES} bytes; its bytes are kept as they came"
+    )
+
+
+def decoded_body(exchange: Exchange) -> bytes:
+    """The response body of an exchange with its content coding undone; empty if there was no response.
+
+    Raises:
+        UndecodableBody: as `decoded_chunks`.
+    """
+    if exchange.response is None:
+        return b""
+    return b"".join(chunk.data for chunk in decoded_chunks(exchange.response, exchange.chunks))
+
+
+def iter_blocks(exchange: Exchange) -> Iterator[TimedBlock]:
+    """The blocks of an exchange whose response is an event stream, the unterminated tail included.
+
+    Raises:
+        UndecodableBody: as `decoded_chunks`.
+        EventTooLarge: as `protocol.sse.Decoder`.
+    """
+    if exchange.response is None:
+        return
+    yield from timed_blocks(decoded_chunks(exchange.response, exchange.chunks))
+
+
+def timed_blocks(chunks: Iterable[Chunk]) -> Iterator[TimedBlock]:
+    """The blocks of an event stream that came in these (decoded) reads."""
+    decoder = Decoder()
+    held = b""  # bytes of the stream from `base` on, not yet in a block
+    pieces: list[
+        bytes
+    ] = []  # behind `held`: joined only when a block ends, so a long event costs nothing extra
+    base = 0
+    at_ns = 0
+    for chunk in chunks:
+        at_ns = chunk.at_ns
+        pieces.append(chunk.data)
+        blocks = decoder.feed(chunk.data)
+        if not blocks:
+            continue
+        held = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        for block in blocks:
+            yield TimedBlock(block, at_ns, held[block.start - base : block.end - base])
+        held = held[blocks[-1].end - base :]
+        base = blocks[-1].end
+        pieces = [held] if held else []
+    tail = decoder.finish()
+    if tail is not None:
+        yield TimedBlock(tail, at_ns, b"".join(pieces))
