@@ -1,0 +1,419 @@
+"""The proxy: aiohttp's server on one side, the upstream on the other, a `Capture` in between.
+
+A thin shell: what is recorded `capture` decides, what is let in `protocol.access`, what is passed on
+`protocol.headers`. One rule: every read is in the file before the client gets it.
+
+An exchange ends in exactly one way: the upstream's end (complete), its break (the client's connection breaks at the
+same byte), the client's going (the upstream connection closes at once), or the recorder's stop.
+CORS preflights, refused hosts and refused origins are answered here and not recorded: the upstream never
+saw them. Every other OPTIONS request is forwarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from functools import partial
+
+from aiohttp import web
+from aiohttp.http import RawResponseMessage
+
+from graphtape.cassettes.errors import CassetteError
+from graphtape.cassettes.model import Ending
+from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
+from graphtape.protocol.headers import Headers, end_to_end, get, rewrite_location
+from graphtape.recorder.capture import Capture, ExchangeCapture
+from graphtape.recorder.downstream import Downstream
+from graphtape.recorder.shaping import Shape, Shaper
+from graphtape.recorder.turn import FlushTurn
+from graphtape.recorder.upstream import Upstream, UpstreamBroke, UpstreamConnection, UpstreamFailed
+
+LARGEST_HEAD_BYTES = 1 << 19
+"""Larger heads are refused: ten times what servers allow, half of what a cassette takes."""
+
+_LOCATIONS = frozenset({b"location", b"content-location"})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# aiohttp logs what clients send wrongly, with tracebacks; they get their 400, and the log stays readable.
+_silent = logging.getLogger("graphtape.recorder.http")
+_silent.propagate = False
+_silent.addHandler(logging.NullHandler())
+
+
+class Proxy:
+    """Handles every request of the recorder.
+
+    Args:
+        upstream: where requests go.
+        capture: where exchanges are recorded.
+        turn: what holds a client's bytes back until they are in the file.
+        host_policy: which `Host` headers are served.
+        origin_policy: which pages may use the recorder.
+        own_address: `host:port` of the recorder, for a client that sends no `Host`.
+        upstream_timeout_s: how long the upstream may take to send a response head.
+        shaper: what widens requests, if anything.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        capture: Capture,
+        turn: FlushTurn,
+        *,
+        host_policy: HostPolicy,
+        origin_policy: OriginPolicy,
+        own_address: str,
+        upstream_timeout_s: float,
+        shaper: Shaper | None = None,
+    ) -> None:
+        self._upstream = upstream
+        self._capture = capture
+        self._turn = turn
+        self._hosts = host_policy
+        self._origins = origin_policy
+        self._own_address = own_address
+        self._upstream_timeout_s = upstream_timeout_s
+        self._shaper = shaper
+        self._stopping = False
+        self._open: set[asyncio.Task[object]] = set()
+
+    def server(self) -> web.Server:
+        """The aiohttp server that runs this proxy; needs a running loop."""
+        return web.Server(
+            self.handle,
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            logger=_silent,
+            max_line_size=2**16,
+            max_field_size=2**16,
+            max_headers=1024,
+            read_bufsize=2**16,
+            lingering_time=2.0,
+        )
+
+    async def stop(self) -> None:
+        """End every open exchange as stopped, breaking its client's connection."""
+        self._stopping = True
+        open_now = list(self._open)
+        for task in open_now:
+            task.cancel()
+        if open_now:
+            await asyncio.wait(open_now, timeout=5.0)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request: refuse it, answer its preflight, or record and forward it."""
+        headers: Headers = request.raw_headers
+        answer = Downstream(request)
+        host = _text(get(headers, b"host"))
+        origin = _text(get(headers, b"origin"))
+        target = request.raw_path
+        if target.startswith(("http://", "https://", "HTTP://", "HTTPS://")):
+            # Absolute form: its authority stands for the Host header (RFC 9112, section 3.2.2).
+            authority, _, rest = target.partition("://")[2].partition("/")
+            authority, mark, query = authority.partition("?")
+            host, target = authority.rpartition("@")[2], f"/{mark}{query}" if mark else "/" + rest
+        if (refusal := self._hosts.check(host)) is not None:
+            return _local(answer, 421, "Misdirected Request", refusal)
+        if origin is not None and is_preflight(request.method, headers):
+            preflight = self._origins.preflight(origin, headers, host=host)
+            answer.head(preflight.status, preflight.reason, preflight.headers)
+            answer.body(preflight.body)
+            answer.finish()
+            return answer
+        if _size(headers) + len(target) > LARGEST_HEAD_BYTES:
+            text = f"the head of this request is larger than {LARGEST_HEAD_BYTES} bytes"
+            return _local(answer, 431, "Request Header Fields Too Large", text)
+        if (refusal := self._origins.refuses(request.method, origin, host=host)) is not None:
+            return _local(answer, 403, "Forbidden", refusal)
+        if not target.startswith("/"):
+            text = f"graphtape forwards requests for a path; {request.method} {target[:100]} is none"
+            return _local(answer, 400, "Bad Request", text)
+        version = f"{request.version.major}.{request.version.minor}"
+        try:
+            exchange = self._capture.exchange(request.method, target, headers, version)
+        except CassetteError as error:
+            return _local(answer, 500, "Internal Server Error", str(error))
+        relay = _Relay(self, request, answer, exchange, host=host or self._own_address, origin=origin)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            await relay.run(target)
+        finally:
+            self._open.discard(task)
+        return answer
+
+    # What a relay needs.
+
+    @property
+    def upstream(self) -> Upstream:
+        return self._upstream
+
+    @property
+    def turn(self) -> FlushTurn:
+        return self._turn
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def upstream_timeout_s(self) -> float:
+        return self._upstream_timeout_s
+
+    @property
+    def asks_identity(self) -> bool:
+        """Named values can only be found in responses that are not compressed."""
+        return self._capture.redactor.knows_values
+
+    def shape_for(self, request: web.BaseRequest, target: str) -> Shape | None:
+        return self._shaper.shape_for(request.method, target, request.raw_headers) if self._shaper else None
+
+    def response_headers(self, headers: Headers, origin: str | None, host: str) -> Headers:
+        """The upstream's headers as this client gets them."""
+        passed = tuple(
+            (
+                name,
+                rewrite_location(value, upstream=self._upstream.target.url, own_origin=f"http://{host}")
+                if name.lower() in _LOCATIONS
+                else value,
+            )
+            for name, value in headers
+        )
+        return self._origins.apply(passed, origin, host=host)
+
+
+class _Relay:
+    """One exchange on its way through."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        request: web.BaseRequest,
+        answer: Downstream,
+        exchange: ExchangeCapture,
+        *,
+        host: str,
+        origin: str | None,
+    ) -> None:
+        self._proxy = proxy
+        self._request = request
+        self._answer = answer
+        self._exchange = exchange
+        self._host = host
+        self._origin = origin
+        self._connection: UpstreamConnection | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._upload_broke = False
+        self._has_head = False
+
+    async def run(self, target: str) -> None:
+        """Forward the request, relay the answer, and record how it ended."""
+        try:
+            await self._forward(target)
+        except UpstreamFailed as error:
+            if self._upload_broke:
+                self._give_up(Ending.CLIENT_LEFT, "the request body broke off")
+            else:
+                await self._stand_in(error.status, str(error))
+        except UpstreamBroke as error:
+            self._exchange.end(Ending.UPSTREAM_BROKE, str(error))
+            self._proxy.turn.then(self._answer.break_off)
+            await self._proxy.turn.settled()
+        except asyncio.CancelledError:
+            # aiohttp cancels the handler when the client's connection is lost; `stop` cancels it too.
+            stopped = self._proxy.is_stopping
+            self._give_up(Ending.RECORDER_STOPPED if stopped else Ending.CLIENT_LEFT)
+            raise
+        except (ConnectionError, web.RequestPayloadError) as error:
+            self._give_up(Ending.CLIENT_LEFT, str(error))
+        except CassetteError as error:
+            # Nothing passes unrecorded; the recorder is being stopped by whoever watches the turn.
+            self._exchange.end(Ending.RECORDER_STOPPED, str(error))
+            if self._answer.started:
+                self._answer.break_off()
+            else:
+                _local(self._answer, 500, "Internal Server Error", str(error))
+        finally:
+            if self._upload is not None:
+                self._upload.cancel()
+            if self._connection is not None:
+                self._connection.close()
+
+    async def _forward(self, target: str) -> None:
+        request, exchange = self._request, self._exchange
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            raise UpstreamFailed(
+                501,
+                "graphtape does not record WebSocket connections; use the HTTP streaming routes "
+                "(runs/stream, or POST stream/events) through it, or connect to the server directly",
+            )
+        if (get(request.raw_headers, b"expect") or b"").lower() == b"100-continue":
+            self._answer.go_on()
+        headers = self._request_headers()
+        shape = self._proxy.shape_for(request, target)
+        method = request.method
+        connection = self._connection = await self._proxy.upstream.connect()
+        connection.expect(method)
+        head = self._proxy.upstream.head_bytes(method, target, headers)
+        try:
+            connection.send(head)
+            message = await self._first_answer(connection)
+        except UpstreamFailed:
+            # A kept connection may have been closed at the moment it was used. Nothing was answered and the request
+            # changes nothing, so it may be sent again; what had a body may not.
+            if not connection.reused or method not in _IDEMPOTENT or request.can_read_body:
+                raise
+            connection.close()
+            connection = self._connection = await self._proxy.upstream.connect(fresh=True)
+            connection.expect(method)
+            connection.send(head)
+            message = await self._first_answer(connection)
+        if _size(message.raw_headers) > LARGEST_HEAD_BYTES:
+            raise UpstreamFailed(
+                502, f"the upstream's response head is larger than {LARGEST_HEAD_BYTES} bytes"
+            )
+        exchange.response(message.code, message.reason, message.raw_headers)
+        passed = self._proxy.response_headers(message.raw_headers, self._origin, self._host)
+        turn, answer = self._proxy.turn, self._answer
+        turn.then(partial(answer.head, message.code, message.reason, passed))
+        await self._relay_body(connection, shape)
+        exchange.end(Ending.COMPLETE)
+        turn.then(answer.finish)
+        await turn.settled()
+        if self._upload is None or self._upload.done():
+            self._connection = None
+            self._proxy.upstream.release(connection)
+
+    async def _relay_body(self, connection: UpstreamConnection, shape: Shape | None) -> None:
+        turn, answer, exchange = self._proxy.turn, self._answer, self._exchange
+        delayed = False
+        while data := await connection.read():
+            exchange.chunk(data, delayed=delayed)
+            turn.then(partial(answer.body, data if shape is None else shape.feed(data)))
+            delayed = answer.is_behind
+            if delayed:
+                await turn.settled()
+                await answer.drain()
+        if shape is not None and (rest := shape.finish()):
+            turn.then(partial(answer.body, rest))
+
+    async def _first_answer(self, connection: UpstreamConnection) -> RawResponseMessage:
+        """Send the body, if there is one, and wait for the response head."""
+        seconds = self._proxy.upstream_timeout_s
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                if self._upload is None and not self._exchange.request_complete:
+                    if self._request.content.is_eof():
+                        await self._send_body(connection, patience)
+                    else:
+                        self._upload = asyncio.create_task(self._send_slowly(connection, patience))
+                message = await connection.head()
+                self._has_head = True
+                return message
+        except TimeoutError:
+            raise UpstreamFailed(
+                504,
+                f"the upstream {self._proxy.upstream.target.url} sent no response head within {seconds:g} s; "
+                "if it needs longer, start the recorder with a larger --upstream-timeout",
+            ) from None
+
+    async def _send_slowly(self, connection: UpstreamConnection, patience: asyncio.Timeout) -> None:
+        """Send a body that is still coming, while the upstream may answer already."""
+        try:
+            await self._send_body(connection, patience)
+        except (ConnectionError, web.RequestPayloadError, CassetteError):
+            # Whoever waits for the answer learns it from the closed connection.
+            self._upload_broke = True
+            connection.close()
+
+    async def _send_body(self, connection: UpstreamConnection, patience: asyncio.Timeout) -> None:
+        request, exchange = self._request, self._exchange
+        is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
+        loop = asyncio.get_running_loop()
+        while data := await request.content.readany():
+            exchange.request_body(data)
+            connection.send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+            await connection.drain()
+            # The upstream's time to answer runs from the last piece of the request.
+            if not self._has_head and not patience.expired():
+                patience.reschedule(loop.time() + self._proxy.upstream_timeout_s)
+        if is_chunked:
+            connection.send(b"0\r\n\r\n")
+        exchange.request_end()
+
+    def _request_headers(self) -> Headers:
+        """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""
+        raw = self._request.raw_headers
+        target = self._proxy.upstream.target
+        keep = set(end_to_end(raw))
+        has_authorization = get(raw, b"authorization") is not None
+        made: list[tuple[bytes, bytes]] = []
+        has_host = False
+        for name, value in raw:
+            key = name.lower()
+            if key == b"host":
+                if not has_host:
+                    made.append((name, target.host_header))
+                has_host = True
+            elif key == b"transfer-encoding":
+                made.append((name, b"chunked"))
+            elif key == b"accept-encoding" and self._proxy.asks_identity:
+                made.append((name, b"identity"))
+            elif key != b"expect" and (name, value) in keep:
+                made.append((name, value))
+        if not has_host:
+            made.insert(0, (b"Host", target.host_header))
+        if target.authorization is not None and not has_authorization:
+            made.append((b"Authorization", target.authorization))
+        return tuple(made)
+
+    async def _stand_in(self, status: int, detail: str) -> None:
+        """Answer in the upstream's place, and record that."""
+        if not self._exchange.request_complete and self._request.content.is_eof():
+            while data := await self._request.content.readany():
+                self._exchange.request_body(data)
+            self._exchange.request_end()
+        reason = {501: "Not Implemented", 502: "Bad Gateway", 504: "Gateway Timeout"}[status]
+        body = json.dumps({"detail": detail}).encode("utf-8")
+        headers: Headers = (
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"content-type", b"application/json"),
+        )
+        self._exchange.response(status, reason, headers)
+        self._exchange.chunk(body)
+        self._exchange.end(Ending.UNREACHED, detail)
+        turn, answer = self._proxy.turn, self._answer
+        passed = self._proxy.response_headers(headers, self._origin, self._host)
+        turn.then(partial(answer.head, status, reason, passed))
+        turn.then(partial(answer.body, body))
+        turn.then(answer.finish)
+        await turn.settled()
+
+    def _give_up(self, ending: Ending, detail: str = "") -> None:
+        """The client is gone, or must be let go: close both sides and record it, without waiting."""
+        if self._connection is not None:
+            self._connection.close()
+        self._exchange.end(ending, detail)
+        self._proxy.turn.run()
+        self._answer.break_off()
+
+
+def _local(answer: Downstream, status: int, reason: str, detail: str) -> Downstream:
+    """An answer of the recorder's own, which is not recorded."""
+    body = json.dumps({"detail": detail}).encode("utf-8")
+    length = str(len(body)).encode("ascii")
+    answer.head(status, reason, ((b"content-length", length), (b"content-type", b"application/json")))
+    answer.body(body)
+    answer.finish()
+    return answer
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
