@@ -38,7 +38,13 @@ FORMAT_MODULES = ("framing", "records", "writer", "reader")
 
 # The thin shells: the only modules of recorder and replayer that may say aiohttp.
 SHELLS = frozenset(
-    {"recorder/proxy.py", "recorder/upstream.py", "recorder/downstream.py", "replayer/server.py"}
+    {
+        "recorder/downstream.py",
+        "recorder/proxy.py",
+        "recorder/recording.py",
+        "recorder/upstream.py",
+        "replayer/server.py",
+    }
 )
 
 # Values without behaviour of their own.
