@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -35,7 +35,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        vars(self)["exit_code"] = exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"graphtape: error: {self.message}", file=file, err=file is None)
@@ -107,7 +107,7 @@ _OTHER_NAMES = {
 }
 
 
-class CassettePath(click.ParamType):
+class CassettePath(click.ParamType[Any]):
     """A cassette that is to be read: a file that is there, or the name of one that is alike."""
 
     name = "file"
@@ -132,7 +132,7 @@ def _alike(path: Path) -> str:
     return f". Did you mean {path.parent / close[0]}?" if close else ""
 
 
-class SpeedParam(click.ParamType):
+class SpeedParam(click.ParamType[Any]):
     """`1`, a factor above 0, or `max`."""
 
     name = "1|N|max"
@@ -151,7 +151,7 @@ class SpeedParam(click.ParamType):
         return factor
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType[Any]):
     """A number of seconds, 0 or more."""
 
     name = "seconds"
@@ -166,10 +166,13 @@ class Seconds(click.ParamType):
         return seconds
 
 
-def _with(*options: Any) -> Any:
+Callback = Callable[..., Any]
+
+
+def _with(*options: Callable[[Callback], Callback]) -> Callable[[Callback], Callback]:
     """Several click decorators as one, in the order they are to appear in the help."""
 
-    def decorate(function: Any) -> Any:
+    def decorate(function: Callback) -> Callback:
         for option in reversed(options):
             function = option(function)
         return function

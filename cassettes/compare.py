@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphtape.cassettes.alignment import Pair, align
-from graphtape.cassettes.content import decoded_body
+from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.mapping import ABSENT, IdMapping, Mismatch, mask, mask_value
-from graphtape.cassettes.model import Ending, Exchange, Headers
+from graphtape.cassettes.model import Ending, Exchange, Headers, Request
 from graphtape.cassettes.preview import event_preview, parse_json
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.streams import iter_blocks
+from graphtape.cassettes.streams import decoded_body, iter_blocks
+from graphtape.protocol.errors import EventTooLarge
 from graphtape.protocol.operations import resolve
 from graphtape.protocol.sse import Block
 
@@ -154,8 +155,9 @@ class _Comparer:
             assert number is not None
             request, _ = cassette.request(number)
             line = f"{request.method} {request.target}"
-            values = {"left": line} if one is not None else {"right": line}
-            self._report(Difference(one, two, "exchange", **values), lambda: Context(line))
+            left_line, right_line = (line, ABSENT) if one is not None else (ABSENT, line)
+            found = Difference(one, two, "exchange", left=left_line, right=right_line)
+            self._report(found, lambda: Context(line))
             return
         sides = (_load(left, one), _load(right, two))
         request = sides[0].exchange.request
@@ -176,8 +178,8 @@ class _Comparer:
                 self._report(difference, context)
         endings = (sides[0].exchange.ending, sides[1].exchange.ending)
         if endings[0] is not endings[1]:
-            values = {"left": endings[0].value, "right": endings[1].value}
-            self._report(Difference(one, two, "ending", **values), context)
+            ended = Difference(one, two, "ending", left=endings[0].value, right=endings[1].value)
+            self._report(ended, context)
 
     def _exchange_differences(self, left: _Side, right: _Side) -> Iterator[Difference]:
         one, two = left.exchange, right.exchange
@@ -207,10 +209,9 @@ class _Comparer:
         one = _compared_headers(left_headers, self._upstream(0, left))
         two = _compared_headers(right_headers, self._upstream(1, right))
         for name in [*one, *(name for name in two if name not in one)]:
-            a, b = one.get(name), two.get(name)
-            if a is None or b is None:
-                values = {"right": b} if a is None else {"left": a}
-                yield Difference(left.number, right.number, f"{what} {name}", **values)
+            a, b = one.get(name, ABSENT), two.get(name, ABSENT)
+            if a is ABSENT or b is ABSENT:
+                yield Difference(left.number, right.number, f"{what} {name}", left=a, right=b)
                 continue
             if name == "last-event-id":
                 reason = self._ids.clock(_scope(left)).same(a, b, left.number)
@@ -294,8 +295,8 @@ class _Comparer:
             event = one or two
             assert event is not None
             shown = f"{event.name or 'message'}  {event_preview(event.name or '', event.data)}"
-            values = {"left": shown} if one is not None else {"right": shown}
-            yield Difference(*numbers, "event", **values, **place)
+            a, b = (shown, ABSENT) if one is not None else (ABSENT, shown)
+            yield Difference(*numbers, "event", "", a, b, **place)
             return
         if pair.moved:
             note = "the same event at another place: branches that ran in parallel may end in another order"
@@ -319,7 +320,10 @@ def _load(cassette: Cassette, number: int) -> _Side:
     exchange = cassette.exchange(number)
     if not is_event_stream(exchange):
         return _Side(exchange, None)
-    return _Side(exchange, tuple(timed.block for timed in iter_blocks(exchange) if timed.block.is_event))
+    try:
+        return _Side(exchange, tuple(timed.block for timed in iter_blocks(exchange) if timed.block.is_event))
+    except (UndecodableBody, EventTooLarge):
+        return _Side(exchange, None)
 
 
 def is_event_stream(exchange: Exchange) -> bool:
@@ -331,7 +335,10 @@ def is_event_stream(exchange: Exchange) -> bool:
 
 
 def _body(side: _Side) -> bytes:
-    return decoded_body(side.exchange) if side.exchange.response is not None else b""
+    try:
+        return decoded_body(side.exchange)
+    except UndecodableBody:
+        return side.exchange.body
 
 
 def _scope(side: _Side) -> str:
@@ -340,11 +347,11 @@ def _scope(side: _Side) -> str:
     return found[1] if found else f"exchange {side.number}"
 
 
-def exchange_keys(request: Any, body: bytes) -> tuple[Hashable, Hashable]:
+def exchange_keys(request: Request, body: bytes) -> tuple[Hashable, Hashable]:
     """(exact, loose) keys of a request for alignment: the same request, ids aside; the same operation."""
     path, _, query = request.target.partition("?")
     resolved = resolve(request.method, path)
-    loose = (request.method, str(resolved.route.operation) if resolved else mask(path))
+    loose = (request.method, str(resolved.operation) if resolved else mask(path))
     is_json, value = parse_json(body)
     content = mask_value(value) if is_json else hashlib.sha256(body).digest()
     return (request.method, mask(path), mask(query), content), loose
@@ -358,14 +365,14 @@ def _event_keys(event: Block) -> tuple[Hashable, Hashable]:
     return hash((name, mask_value(value) if is_json else data)), name
 
 
-def _compared_headers(headers: Headers, upstream: str) -> Mapping[str, str]:
+def _compared_headers(headers: Headers, upstream: str) -> dict[str, Any]:
     """Header values by lower-case name, several joined; the upstream's own address is set aside."""
     kept: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
         if name in SET_ASIDE_HEADERS or name.startswith(_SET_ASIDE_PREFIXES):
             continue
-        value = raw_value.decode("utf-8", "surrogateescape")
+        value = raw_value.decode("utf-8", "backslashreplace")
         if upstream:
             value = value.replace(upstream.rstrip("/"), "")
         kept[name] = f"{kept[name]}, {value}" if name in kept else value

@@ -21,6 +21,9 @@ _BEFORE = 24
 
 _LONGEST = 600
 
+_SHOWN_AS_THEY_ARE = frozenset({"exchange", "event", "request", "ending"})
+"""Differences whose values are our words or a request line, not JSON."""
+
 
 def format_comparison(
     comparison: Comparison,
@@ -116,11 +119,9 @@ def _difference(
 ) -> Iterator[str]:
     head = "first difference: " if first else ""
     place = f"exchange {_numbers(difference.left_exchange, difference.right_exchange)}"
-    request = (
-        f"  {cut_middle(visible(short_ids(comparison.context.request)), max(width - 40, 40))}"
-        if _has(comparison, first)
-        else ""
-    )
+    request = ""
+    if first and comparison.context is not None:
+        request = f"  {cut_middle(visible(short_ids(comparison.context.request)), max(width - 40, 40))}"
     yield paint("title", f"{head}{place}") + request
     yield (
         "  "
@@ -129,8 +130,10 @@ def _difference(
     )
     if first and comparison.context is not None:
         for number, name, words in comparison.context.events:
-            yield paint("faint", cut(f"{_MARGIN}  {number:>5}  {pad(visible(name), 18)}  {words}", width))
-    one, two = _values(difference.left, difference.right)
+            yield paint(
+                "faint", cut(f"{_MARGIN}  {number:>5}  {pad(short_ids(visible(name)), 18)}  {words}", width)
+            )
+    one, two = _values(difference)
     wide = max(map(len, names))
     for sign, role, name, value in (("-", "left", names[0], one), ("+", "right", names[1], two)):
         if value is not None:
@@ -141,17 +144,13 @@ def _difference(
         yield f"{_MARGIN}{visible(difference.note)}"
 
 
-def _has(comparison: Comparison, first: bool) -> bool:
-    return first and comparison.context is not None
-
-
 def _what(difference: Difference) -> str:
     if not difference.event:
         if difference.what == "exchange":
             return "only on the left" if difference.right_exchange is None else "only on the right"
         return difference.what
     number = _numbers(difference.left_event, difference.right_event)
-    event = f"event {number} ({visible(difference.event)})"
+    event = f"event {number} ({short_ids(visible(difference.event))})"
     if difference.what == "event":
         return f"{event}: only on the {'left' if difference.right_event is None else 'right'}"
     return f"{event}: {difference.what.removeprefix('event ')}"
@@ -168,14 +167,16 @@ def _both(left: int, right: int, noun: str) -> str:
     return plural(left, noun) if left == right else f"{left:,} and {plural(right, noun)}"
 
 
-def _values(left: Any, right: Any) -> tuple[str | None, str | None]:
+def _values(difference: Difference) -> tuple[str | None, str | None]:
     """Both values as text, from a little before the place where they part."""
-    one, two = _text(left), _text(right)
+    if difference.what in _SHOWN_AS_THEY_ARE:
+        one, two = (None if value is ABSENT else str(value) for value in (difference.left, difference.right))
+    else:
+        one, two = _text(difference.left), _text(difference.right)
     if one is None or two is None:
         return _window(one, 0), _window(two, 0)
-    same = next(
-        (index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
-    )
+    shorter = min(len(one), len(two))
+    same = next((index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), shorter)
     start = same - _BEFORE if same > _BEFORE * 2 else 0
     return _window(one, start), _window(two, start)
 

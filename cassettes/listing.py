@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphtape.cassettes.model import Ending, ExchangeSummary, Recording
+from graphtape.cassettes.errors import UndecodableBody
+from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary, Recording
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import iter_blocks
 from graphtape.cassettes.text import (
@@ -26,6 +27,7 @@ from graphtape.cassettes.text import (
     short_ids,
     visible,
 )
+from graphtape.protocol.errors import EventTooLarge
 from graphtape.protocol.operations import resolve
 
 COUNT_LIMIT_BYTES = 4_000_000
@@ -54,7 +56,7 @@ class Row:
     operation: str
     """The operation's name, or `http` for a route that is none of the Agent Server's."""
     events: int | None
-    """Of a stream; None for other responses and for streams too large to count."""
+    """Of a stream; None for other responses, and for streams too large to count or in a coding unknown here."""
 
     @property
     def is_stream(self) -> bool:
@@ -93,12 +95,18 @@ def listing(cassette: Cassette, *, path: str, size_bytes: int) -> Listing:
             wanted = summary.response_bytes
             if wanted <= COUNT_LIMIT_BYTES and counted + wanted <= COUNT_TOTAL_BYTES:
                 counted += wanted
-                exchange = cassette.exchange(summary.number)
-                events = sum(timed.block.is_event for timed in iter_blocks(exchange))
-        rows.append(Row(summary, str(resolved.route.operation) if resolved else "http", events))
+                events = _count(cassette.exchange(summary.number))
+        rows.append(Row(summary, str(resolved.operation) if resolved else "http", events))
     return Listing(
         path, size_bytes, cassette.finished, cassette.torn_at, tuple(cassette.recordings), tuple(rows)
     )
+
+
+def _count(exchange: Exchange) -> int | None:
+    try:
+        return sum(timed.block.is_event for timed in iter_blocks(exchange))
+    except (UndecodableBody, EventTooLarge):
+        return None
 
 
 def format_listing(shown: Listing, *, width: int = 100, paint: Paint | None = None) -> Iterator[str]:
@@ -159,7 +167,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         events,
         format_bytes(summary.response_bytes),
         "-" if row.duration_ns is None else format_span(row.duration_ns),
-        _MARKS[summary.ending][1] + (" redacted" if summary.redacted else ""),
+        " ".join(filter(None, (_MARKS[summary.ending][1], "redacted" if summary.redacted else ""))),
     )
 
 

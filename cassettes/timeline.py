@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
-from graphtape.cassettes.content import decoded_body
+from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.model import Exchange, Headers, Recording
 from graphtape.cassettes.preview import parse_json
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.streams import iter_blocks
+from graphtape.cassettes.streams import decoded_body, iter_blocks
+from graphtape.protocol.errors import EventTooLarge
 from graphtape.protocol.sse import Block
 
 _STREAM_TYPE = b"text/event-stream"
@@ -54,6 +55,8 @@ class Timeline:
     """None if the response is no event stream."""
     body: bytes
     """The response body, decoded if it came compressed; empty for an event stream."""
+    problem: str = ""
+    """Why the body is shown as it came: a coding that cannot be undone, an event beyond all limits."""
 
     @property
     def events(self) -> int:
@@ -74,13 +77,22 @@ def timeline(cassette: Cassette, number: int, *, path: str) -> Timeline:
     exchange = cassette.exchange(number)
     recordings = {recording.number: recording for recording in cassette.recordings}
     stream = exchange.response is not None and _is_stream(exchange.response.headers)
+    entries, body, problem = None, b"", ""
+    try:
+        if stream:
+            entries = tuple(_entries(exchange))
+        else:
+            body = decoded_body(exchange)
+    except (UndecodableBody, EventTooLarge) as error:
+        body, problem = exchange.body, str(error)
     return Timeline(
         path=path,
         count=len(cassette.exchanges),
         recording=recordings.get(exchange.recording),
         exchange=exchange,
-        entries=tuple(_entries(exchange)) if stream else None,
-        body=b"" if stream or exchange.response is None else decoded_body(exchange),
+        entries=entries,
+        body=body,
+        problem=problem,
     )
 
 
@@ -143,6 +155,7 @@ def timeline_json(shown: Timeline) -> Iterator[bytes]:
         "response": None,
         "ending": exchange.ending.value,
         "detail": exchange.detail,
+        **({"problem": shown.problem} if shown.problem else {}),
         "duration_ns": None if exchange.ended_ns is None else exchange.ended_ns - exchange.request.at_ns,
     }
     if exchange.response is not None:

@@ -89,6 +89,8 @@ def format_timeline(
         if exchange.response is not None:
             yield from _headers("response headers", exchange.response.headers, width, paint)
     yield ""
+    if shown.problem:
+        yield paint("warn", visible(shown.problem))
     if shown.entries is not None:
         yield from _stream(shown, shown.entries, width, paint)
     elif exchange.response is not None:
@@ -139,9 +141,9 @@ def _head(shown: Timeline, width: int, paint: Paint) -> Iterator[str]:
 
 
 def _request_fields(exchange: Exchange) -> Iterator[tuple[str, str]]:
-    for name, value in exchange.request.headers:
-        if name.lower() == b"last-event-id":
-            yield "last-event-id", visible(value.decode("utf-8", "replace"))
+    for field, raw in exchange.request.headers:
+        if field.lower() == b"last-event-id":
+            yield "last-event-id", visible(raw.decode("utf-8", "replace"))
     body = exchange.request_body
     if not body:
         return
@@ -175,7 +177,8 @@ def _headers(title: str, headers: Headers, width: int, paint: Paint) -> Iterator
 def _stream(shown: Timeline, entries: tuple[Entry, ...], width: int, paint: Paint) -> Iterator[str]:
     names = [_event_name(entry) for entry in entries]
     event_width = min(
-        max([columns(mode) + columns(space) + bool(space) for mode, space in names] + [5]), _MAX_EVENT_COLUMN
+        max([columns(mode) + columns(space) + bool(space) for mode, space in names if mode] + [5]),
+        _MAX_EVENT_COLUMN,
     )
     event_width = max(min(event_width, width - 34 - _MIN_WORDS), 8)
     yield paint(
@@ -194,7 +197,7 @@ def _event_name(entry: Entry) -> tuple[str, str]:
     """(mode, namespace), ids of the namespace cut to four digits: enough to tell branches apart by eye."""
     block = entry.block
     if entry.number is None:
-        return (":" if block.is_comment else "(not an event)"), ""
+        return "", ""
     mode, *namespace = (block.name or "message").split("|")
     segments = []
     for segment in namespace:

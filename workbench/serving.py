@@ -58,7 +58,7 @@ def record_until_stopped(
     upstream: str, output: str, *, announce: Callable[[str], None], quiet: bool, **options: Any
 ) -> None:
     """`graphtape record`: see `graphtape.recorder.record` for the options."""
-    from graphtape.recorder.run import record  # noqa: PLC0415
+    from graphtape.recorder import record  # noqa: PLC0415
 
     async def serve(stop: asyncio.Event) -> None:
         await record(
@@ -72,7 +72,7 @@ def replay_until_stopped(
     paths: Sequence[str], *, announce: Callable[[str], None], quiet: bool, **options: Any
 ) -> None:
     """`graphtape replay`: see `graphtape.replayer.run` for the options."""
-    from graphtape.replayer.run import run  # noqa: PLC0415
+    from graphtape.replayer import run  # noqa: PLC0415
 
     async def serve(stop: asyncio.Event) -> None:
         await run(paths, announce=announce, log=None if quiet else sys.stderr, stop=stop, **options)
