@@ -5,6 +5,7 @@ Knows nothing of records. One rule: nothing is decompressed beyond the limit tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import zstandard
@@ -42,27 +43,68 @@ class SegmentCompressor:
 
 
 class Decompressor:
-    """Decompresses one stream at a time, within limits."""
+    """Decompresses one stream at a time, within limits, into a buffer that it keeps."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_buffer", "_context")
 
     def __init__(self) -> None:
         self._context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        # Kept, because fresh memory for every segment costs five times what decompressing does; its pages are
+        # taken only as far as they are used.
+        self._buffer = bytearray()
 
-    def decompress(self, data: bytes, *, limit_bytes: int) -> bytes:
-        """All that `data` holds, whether or not the stream was ended.
+    def decompress(self, data: bytes, *, limit_bytes: int) -> memoryview:
+        """All that `data` holds, whether or not the stream was ended; good until the next call.
 
         Raises:
             BadStream: not zstd, asks for too much memory, or would give more than `limit_bytes`.
         """
+        if len(self._buffer) <= limit_bytes:
+            self._buffer = bytearray(limit_bytes + 1)
+        view = memoryview(self._buffer)
+        size = 0
         try:
             with self._context.stream_reader(data, read_across_frames=False) as reader:
-                raw = reader.read(limit_bytes + 1)
+                while size <= limit_bytes and (read := reader.readinto(view[size : limit_bytes + 1])):
+                    size += read
         except zstandard.ZstdError as error:
             raise BadStream(f"not a zstd stream that can be read ({error})") from None
-        if len(raw) > limit_bytes:
+        if size > limit_bytes:
             raise BadStream(f"decompresses to more than {limit_bytes} bytes")
-        return raw
+        return view[:size]
+
+    def decompress_blocks(self, blocks: Sequence[bytes], *, limit_bytes: int) -> list[bytes]:
+        """What each block of one stream adds to it; raises as `decompress`."""
+        sink = _Sink(limit_bytes)
+        parts = []
+        try:
+            writer = self._context.stream_writer(sink, closefd=False)  # type: ignore[arg-type]
+            for block in blocks:
+                writer.write(block)
+                parts.append(sink.take())
+        except zstandard.ZstdError as error:
+            raise BadStream(f"not a zstd stream that can be read ({error})") from None
+        return parts
+
+
+class _Sink:
+    """Takes what is decompressed, up to a limit: it is asked piece by piece, before there is more."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._size = 0
+        self._pieces: list[bytes] = []
+
+    def write(self, piece: bytes) -> int:
+        self._size += len(piece)
+        if self._size > self._limit_bytes:
+            raise BadStream(f"decompresses to more than {self._limit_bytes} bytes")
+        self._pieces.append(bytes(piece))
+        return len(piece)
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def compress_whole(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 from graphtape.cassettes.errors import DamagedCassette, NewerFormat, NotACassette
@@ -58,12 +58,8 @@ class Source(Protocol):
         ...
 
 
-class Frame(NamedTuple):
-    """A frame whose checksum agreed."""
-
-    offset: int
-    type: int
-    payload: bytes
+Frame = tuple[int, int, bytes]
+"""Offset, type and payload of a frame whose checksum agreed. A plain tuple: a cassette has one per flush."""
 
 
 class BadFrame(Exception):
@@ -152,7 +148,7 @@ def iter_frames(source: Source, start: int, end: int) -> Iterator[Frame]:
         body = buffer[at + 4 : stop]
         if crc32(body, offset & 0xFFFFFFFF) != checksum:
             raise BadFrame(offset, "the checksum of the frame does not agree")
-        yield Frame(offset, type_, body[5:])
+        yield offset, type_, body[5:]
         at = stop
 
 

@@ -36,6 +36,10 @@ from graphtape.cassettes.records import (
     unpack_all,
 )
 
+# As plain ints: looking a member up in an enum class takes as long as the rest of following a chunk.
+_CHUNK: Final = int(RecordType.CHUNK)
+_BODIES: Final = frozenset((_CHUNK, int(RecordType.REQUEST_BODY)))
+
 Row = tuple[Any, ...]
 
 
@@ -108,7 +112,8 @@ class ExchangeEntry:
 
     def row(self) -> Row:
         # Runs are written as gap, length, gap, length ...: small numbers that compress away.
-        steps, before = [], 0
+        steps: list[int] = []
+        before = 0
         for at in range(0, len(self.segments), 2):
             first, last = self.segments[at], self.segments[at + 1]
             steps += (first - before, last - first)
@@ -436,11 +441,11 @@ class IndexBuilder:
             BadRecord: it does not hold what it must, or does not fit what came before.
         """
         type_, number = record[0], record[2]
-        if type_ == RecordType.CHUNK or type_ == RecordType.REQUEST_BODY:
-            entry = self._entry(number)
+        if type_ in _BODIES:
+            entry = self.open.get(number) or self._entry(number)
             if len(record) < 4 or type(record[3]) is not bytes:
                 raise BadRecord("a body record without its bytes")
-            if type_ == RecordType.CHUNK:
+            if type_ == _CHUNK:
                 entry.chunks += 1
                 entry.response_bytes += len(record[3])
                 if len(record) > 4:

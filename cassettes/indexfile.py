@@ -79,12 +79,12 @@ def read_trailer(source: Source) -> tuple[int, int] | None:
     if offset < HEADER_BYTES:
         return None
     try:
-        frame = read_frame(source, offset, source.size)
+        _, type_, payload = read_frame(source, offset, source.size)
     except BadFrame:
         return None
-    if frame.type != FrameType.TRAILER or len(frame.payload) != _TRAILER.size:
+    if type_ != FrameType.TRAILER or len(payload) != _TRAILER.size:
         return None
-    data_end, head_at, closing = _TRAILER.unpack(frame.payload)
+    data_end, head_at, closing = _TRAILER.unpack(payload)
     if closing != _CLOSING or not HEADER_BYTES <= data_end <= head_at < offset:
         return None
     return data_end, head_at
@@ -96,11 +96,11 @@ def read_index(source: Source, data_end: int, head_at: int) -> IndexBuilder:
     Raises:
         BadFrame, BadRecord: the head is not what the format says.
     """
-    frame = read_frame(source, head_at, source.size)
-    if frame.type != FrameType.INDEX_HEAD:
+    _, type_, payload = read_frame(source, head_at, source.size)
+    if type_ != FrameType.INDEX_HEAD:
         raise BadFrame(head_at, "no index head where the trailer says")
     try:
-        raw = Decompressor().decompress(frame.payload, limit_bytes=MAX_INDEX_BYTES)
+        raw = Decompressor().decompress(payload, limit_bytes=MAX_INDEX_BYTES)
     except BadStream as error:
         raise BadFrame(head_at, str(error)) from None
     values = unpack_all(raw, limit_records=1)
@@ -111,10 +111,10 @@ def read_index(source: Source, data_end: int, head_at: int) -> IndexBuilder:
         raise BadRecord("an index with groups of another size")
 
     def load(offset: int) -> bytes:
-        part = read_frame(source, offset, head_at)
-        if part.type != FrameType.INDEX_PART:
+        _, type_, payload = read_frame(source, offset, head_at)
+        if type_ != FrameType.INDEX_PART:
             raise BadFrame(offset, "no index part where the index head says")
-        return part.payload
+        return payload
 
     def table(name: str, parts: str, most: int, check: Any) -> Table:
         count, packed = head.get(name), head.get(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in the order and spelling of the wire."""
@@ -70,9 +70,11 @@ class Response:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One read from the upstream. Not a promise about HTTP chunk edges."""
+class Chunk(NamedTuple):
+    """One read from the upstream. Not a promise about HTTP chunk edges.
+
+    A named tuple and no frozen dataclass: there is one per event, and it is made in a quarter of the time.
+    """
 
     at_ns: int
     data: bytes

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, overload
+from typing import Final, NamedTuple, Self, overload
 
-from graphtape.cassettes.compression import Decompressor
+from graphtape.cassettes.compression import BadStream, Decompressor
 from graphtape.cassettes.errors import DamagedCassette, NoSuchExchange
 from graphtape.cassettes.framing import (
     HEADER_BYTES,
@@ -26,6 +26,7 @@ from graphtape.cassettes.framing import (
 )
 from graphtape.cassettes.index import IndexBuilder, Row, SegmentRow, segments_of, summary_of
 from graphtape.cassettes.indexfile import read_index, read_trailer
+from graphtape.cassettes.limits import MAX_SEGMENT_BYTES
 from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Recording, Request, Response
 from graphtape.cassettes.records import (
     DELAYED,
@@ -38,10 +39,12 @@ from graphtape.cassettes.records import (
     RequestEnd,
     chunk_flags,
     decode,
+    unpack_segment,
 )
 from graphtape.cassettes.scan import FileSource, Segment, decode_segment, recording_of, scan
 
 _SEGMENTS_HELD: Final = 4
+_BLOCK: Final = int(FrameType.BLOCK)
 _CHUNK: Final = int(RecordType.CHUNK)
 _DIGEST_READ_BYTES: Final = 1 << 20
 _KNOWN_FRAMES: Final = frozenset(FrameType)
@@ -59,6 +62,13 @@ class CheckReport:
     finished: bool
     torn_at: int | None
     unknown_frames: int
+
+
+class UnknownFrame(NamedTuple):
+    """A frame of a type that this version does not know."""
+
+    type: int
+    payload: bytes
 
 
 class Cassette:
@@ -216,6 +226,41 @@ class Cassette:
         for at in range(self._index.segments.count):
             yield from self._decoded(at)
 
+    def iter_contents(self) -> Iterator[Record | UnknownFrame]:
+        """Every record, and in its place every frame of a type that this version does not know; for rewriting."""
+        blocks: list[tuple[int, bytes]] = []
+        recording, started = 0, HEADER_BYTES
+        try:
+            for frame in iter_frames(self._source, HEADER_BYTES, self._data_end):
+                offset, type_, payload = frame
+                if type_ == FrameType.SEGMENT:
+                    yield from self._contents_of(started, recording, blocks)
+                    blocks = []
+                    recording, started = recording_of(self.path, frame), offset
+                elif type_ == FrameType.BLOCK or type_ not in _KNOWN_FRAMES:
+                    blocks.append((type_, payload))
+            yield from self._contents_of(started, recording, blocks)
+        except BadFrame as bad:
+            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+
+    def _contents_of(
+        self, offset: int, recording: int, frames: list[tuple[int, bytes]]
+    ) -> Iterator[Record | UnknownFrame]:
+        blocks = [payload for type_, payload in frames if type_ == FrameType.BLOCK]
+        try:
+            raws = iter(self._decompressor.decompress_blocks(blocks, limit_bytes=MAX_SEGMENT_BYTES))
+            before_ns = 0
+            for type_, payload in frames:
+                if type_ != FrameType.BLOCK:
+                    yield UnknownFrame(type_, payload)
+                    continue
+                records, times = unpack_segment(next(raws), start_ns=before_ns)
+                for record, at_ns in zip(records, times, strict=True):
+                    yield decode(record, at_ns, recording=recording)
+                    before_ns = at_ns
+        except (BadStream, BadRecord) as error:
+            raise DamagedCassette(self.path, offset=offset, reason=f"in the segment there: {error}") from None
+
     def digest(self) -> str:
         """`sha256:<hex>` over the file from its header to the end of its data; the index does not count."""
         state, at = hashlib.sha256(), 0
@@ -241,35 +286,31 @@ class Cassette:
                 self.path, offset=found.torn_at, reason="data that cannot be read before the index"
             )
         found.index.settle()
-        unknown = 0
-        for frame in iter_frames(self._source, HEADER_BYTES, self._data_end):
-            unknown += frame.type not in _KNOWN_FRAMES
-        unfinished, chunks, response_bytes = [], 0, 0
+        trailer = read_trailer(self._source)
         try:
-            if (
-                self._index.exchanges.count != found.index.exchanges.count
-                or self._index.segments.count != found.index.segments.count
-                or self._index.recordings != found.index.recordings
-            ):
-                raise BadRecord(
-                    "the index does not list what the file holds; copy the data with a rebuilt index"
-                )
-            for at in range(found.index.segments.count):
-                if self._index.segments.get(at)[:6] != found.index.segments.get(at)[:6]:
-                    raise BadRecord(f"the index is wrong about segment {at}")
-            for at in range(found.index.exchanges.count):
-                row = found.index.exchanges.get(at)
-                if self._index.exchanges.get(at)[:14] != row[:14]:
-                    raise BadRecord(f"the index is wrong about exchange {at + 1}")
-                summary = summary_of(at + 1, row)
-                chunks += summary.chunks
-                response_bytes += summary.response_bytes
-                if summary.ending is Ending.UNFINISHED:
-                    unfinished.append(at + 1)
+            unknown = 0
+            end = self._source.size if trailer else self._data_end
+            for _, type_, _ in iter_frames(self._source, HEADER_BYTES, end):
+                unknown += type_ not in _KNOWN_FRAMES
+            if trailer:
+                _compare(read_index(self._source, *trailer), found.index)
         except BadRecord as error:
-            raise DamagedCassette(self.path, offset=self._data_end, reason=str(error)) from None
+            raise DamagedCassette(
+                self.path, offset=self._data_end, reason=f"{error}; the data before it is whole"
+            ) from None
         except BadFrame as bad:
-            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+            raise DamagedCassette(
+                self.path,
+                offset=bad.offset,
+                reason=f"{bad.reason}; the data before byte {self._data_end} is whole",
+            ) from None
+        unfinished, chunks, response_bytes = [], 0, 0
+        for at in range(found.index.exchanges.count):
+            summary = summary_of(at + 1, found.index.exchanges.get(at))
+            chunks += summary.chunks
+            response_bytes += summary.response_bytes
+            if summary.ending is Ending.UNFINISHED:
+                unfinished.append(at + 1)
         return CheckReport(
             exchanges=found.index.exchanges.count,
             unfinished=tuple(unfinished),
@@ -285,10 +326,20 @@ class Cassette:
             raise NoSuchExchange(self.path, number=number, count=self._index.exchanges.count)
         try:
             return self._index.exchanges.get(number - 1)
-        except BadRecord as error:
-            raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
-        except BadFrame as bad:
-            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+        except (BadRecord, BadFrame):
+            self._rescan()
+            return self._index.exchanges.get(number - 1)
+
+    def _rescan(self) -> None:
+        """Replace an index of which a part turned out to be bad: what it said is in the data."""
+        found = scan(self._source, self._data_end)
+        found.index.settle()
+        if found.index.exchanges.count != self._index.exchanges.count:
+            raise DamagedCassette(
+                self.path, offset=self._data_end, reason="the index does not list what the file holds"
+            )
+        self._index = found.index
+        self._held.clear()
 
     def _segments_of(self, number: int) -> Iterator[int]:
         row = self._row(number)
@@ -308,14 +359,15 @@ class Cassette:
         segment: Segment | None = None
         try:
             for frame in iter_frames(self._source, row.offset, row.offset + row.size):
-                if frame.type == FrameType.SEGMENT and segment is None and frame.offset == row.offset:
+                offset, type_, payload = frame
+                if type_ == _BLOCK and segment is not None:
+                    segment.blocks.append(payload)
+                elif type_ == FrameType.SEGMENT and segment is None:
                     segment = Segment(row.offset, row.offset)
                     if recording_of(self.path, frame) != row.recording:
                         raise BadFrame(row.offset, "the segment is of another recording than the index says")
-                elif segment is None or frame.type == FrameType.SEGMENT:
-                    raise BadFrame(frame.offset, "no segment stands where the index says")
-                elif frame.type == FrameType.BLOCK:
-                    segment.blocks.append(frame.payload)
+                elif segment is None or type_ == FrameType.SEGMENT:
+                    raise BadFrame(offset, "no segment stands where the index says")
         except BadFrame as bad:
             raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
         if segment is None:
@@ -343,10 +395,9 @@ class Cassette:
             )
         try:
             row = SegmentRow(*self._index.segments.get(at)[:6])
-        except BadRecord as error:
-            raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
-        except BadFrame as bad:
-            raise DamagedCassette(self.path, offset=bad.offset, reason=bad.reason) from None
+        except (BadRecord, BadFrame):
+            self._rescan()
+            return self._segment_row(at)
         if row.offset < HEADER_BYTES or row.offset + row.size > self._data_end:
             raise DamagedCassette(
                 self.path, offset=self._data_end, reason="the index names a segment outside of the data"
@@ -378,6 +429,22 @@ class Cassette:
                 self.path, offset=self._data_end, reason=f"the index places exchange {number} where it is not"
             )
         return request
+
+
+def _compare(stored: IndexBuilder, found: IndexBuilder) -> None:
+    """Accept a stored index that says what a scan found; raises `BadRecord` or `BadFrame`."""
+    if stored.recordings != found.recordings:
+        raise BadRecord("the index does not list the recordings of the file")
+    for name, ours, theirs in (
+        ("exchange", stored.exchanges, found.exchanges),
+        ("segment", stored.segments, found.segments),
+    ):
+        if ours.count != theirs.count:
+            raise BadRecord(f"the index lists {ours.count} {name}s, the file holds {theirs.count}")
+        for at in range(theirs.count):
+            row = theirs.get(at)
+            if ours.get(at)[: len(row)] != row:
+                raise BadRecord(f"the index is wrong about {name} {at + 1}")
 
 
 class _Summaries(Sequence[ExchangeSummary]):

@@ -8,11 +8,14 @@ FORMAT.md, section "After a crash".
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
+from typing import Final
 
 from graphtape.cassettes.compression import BadStream, Decompressor
 from graphtape.cassettes.errors import DamagedCassette, NotACassette
 from graphtape.cassettes.framing import (
+    FRAME_HEAD_BYTES,
     HEADER_BYTES,
     BadFrame,
     Frame,
@@ -24,6 +27,9 @@ from graphtape.cassettes.framing import (
 from graphtape.cassettes.index import IndexBuilder, SegmentRow
 from graphtape.cassettes.limits import MAX_SEGMENT_BYTES, MAX_SEGMENT_FILE_BYTES
 from graphtape.cassettes.records import BadRecord, RawRecord, unpack_all, unpack_segment
+
+_BLOCK: Final = int(FrameType.BLOCK)
+_INDEX_TYPES: Final = frozenset((FrameType.INDEX_PART, FrameType.INDEX_HEAD, FrameType.TRAILER))
 
 
 class FileSource:
@@ -52,11 +58,9 @@ class FileSource:
             ) from None
         except (OSError, ValueError) as error:
             raise NotACassette(path, f"it cannot be opened ({error})") from None
-        import stat
-
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
-            os.close(self._fd)
+            self.close()
             what = (
                 "a directory; name a .tape file in it"
                 if stat.S_ISDIR(status.st_mode)
@@ -66,6 +70,8 @@ class FileSource:
         self.size = status.st_size
 
     def read_at(self, offset: int, size: int) -> bytes:
+        if self._fd < 0:
+            raise ValueError(f"{self.path}: this cassette has been closed")
         try:
             data = os.pread(self._fd, size, offset)
         except (OSError, ValueError) as error:
@@ -108,13 +114,14 @@ def decode_segment(
 
 def recording_of(path: str, frame: Frame) -> int:
     """The number of the recording that a segment frame belongs to."""
+    offset, _, payload = frame
     try:
-        values = unpack_all(frame.payload, limit_records=1)
+        values = unpack_all(payload, limit_records=1)
     except BadRecord as error:
-        raise DamagedCassette(path, offset=frame.offset, reason=f"in a segment frame: {error}") from None
+        raise DamagedCassette(path, offset=offset, reason=f"in a segment frame: {error}") from None
     number = values[0].get("recording") if len(values) == 1 and type(values[0]) is dict else None
     if type(number) is not int:
-        raise DamagedCassette(path, offset=frame.offset, reason="a segment frame that names no recording")
+        raise DamagedCassette(path, offset=offset, reason="a segment frame that names no recording")
     return number
 
 
@@ -171,22 +178,21 @@ def scan(source: Source, end: int | None = None) -> Scan:
 
     try:
         for frame in iter_frames(source, HEADER_BYTES, stop):
-            after = frame.offset + 9 + len(frame.payload)
-            if frame.type == FrameType.BLOCK:
+            offset, type_, payload = frame
+            after = offset + FRAME_HEAD_BYTES + len(payload)
+            if type_ == _BLOCK:
                 if segment is None:
-                    raise DamagedCassette(
-                        source.path, offset=frame.offset, reason="a block outside of a segment"
-                    )
-                segment.blocks.append(frame.payload)
+                    raise DamagedCassette(source.path, offset=offset, reason="a block outside of a segment")
+                segment.blocks.append(payload)
                 segment.end = after
                 if after - segment.offset > MAX_SEGMENT_FILE_BYTES:
                     raise DamagedCassette(
                         source.path, offset=segment.offset, reason="a segment above the limits"
                     )
-            elif frame.type == FrameType.SEGMENT:
+            elif type_ == FrameType.SEGMENT:
                 finish()
-                segment, recording = Segment(frame.offset, after), recording_of(source.path, frame)
-            elif frame.type in (FrameType.INDEX_PART, FrameType.INDEX_HEAD, FrameType.TRAILER):
+                segment, recording = Segment(offset, after), recording_of(source.path, frame)
+            elif type_ in _INDEX_TYPES:
                 finish()
                 segment = None
                 continue

@@ -6,6 +6,8 @@ the read that completed it. What is stored stays raw; this is a view.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
@@ -85,16 +87,11 @@ class _Unbrotli:
     """Brotli (RFC 7932), if one of the two packages for it is installed."""
 
     def __init__(self) -> None:
-        try:
-            import brotli  # noqa: PLC0415 - optional
-        except ImportError:
-            try:
-                import brotlicffi as brotli  # noqa: PLC0415
-            except ImportError:
-                raise UndecodableBody(
-                    "the response body is compressed with br; `pip install brotli` to read it"
-                ) from None
-        self._state: Any = brotli.Decompressor()
+        for name in ("brotli", "brotlicffi"):
+            with contextlib.suppress(ImportError):
+                self._state: Any = importlib.import_module(name).Decompressor()
+                return
+        raise UndecodableBody("the response body is compressed with br; `pip install brotli` to read it")
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         yield self._state.process(data)

@@ -117,11 +117,15 @@ class CassetteWriter:
         return cls(name, fd, IndexBuilder(), HEADER_BYTES)
 
     @classmethod
-    def append_to(cls, path: str | os.PathLike[str]) -> Self:
+    def append_to(cls, path: str | os.PathLike[str], *, trust_index: bool = True) -> Self:
         """Continue a cassette, finished or not; one that does not exist is created.
 
         A torn tail is cut off. The index of a finished cassette is taken into memory and cut off: a crash before
         the next `close` leaves an unfinished cassette with all its records.
+
+        Args:
+            path: the cassette.
+            trust_index: take the index of a finished cassette for what it says; else scan the records.
 
         Raises:
             NotACassette, NewerFormat, DamagedCassette: it cannot be continued.
@@ -142,7 +146,7 @@ class CassetteWriter:
                 index, offset = IndexBuilder(), HEADER_BYTES
             else:
                 check_file_header(name, head)
-                index, offset = _index_to_continue(source)
+                index, offset = _index_to_continue(source, trust_index=trust_index)
                 os.ftruncate(fd, offset)
                 os.lseek(fd, offset, os.SEEK_SET)
         except OSError as error:
@@ -251,7 +255,7 @@ class CassetteWriter:
         self._compress_pending()
         self._append_frame(type_, payload)
 
-    def _append_body(
+    def _append_body(  # noqa: PLR0917 - called once per event: keywords would cost
         self, type_: int, entry: ExchangeEntry, number: int, at_ns: int, data: bytes, delayed: bool
     ) -> None:
         if self._segment_due:
@@ -386,6 +390,17 @@ class CassetteWriter:
                 fd, self._fd = self._fd, -1
                 os.close(fd)
 
+    def abandon(self) -> None:
+        """Close without an index and remove the file: for output that is worth nothing unless it is whole."""
+        if self._fd >= 0:
+            self._closed = True
+            self._open_exchanges = {}
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            with self._fd_lock:
+                fd, self._fd = self._fd, -1
+                os.close(fd)
+
     def __enter__(self) -> Self:
         return self
 
@@ -411,10 +426,10 @@ class CassetteWriter:
         raise ValueError(f"exchange {number} is not open in this cassette")
 
 
-def _index_to_continue(source: FileSource) -> tuple[IndexBuilder, int]:
+def _index_to_continue(source: FileSource, *, trust_index: bool) -> tuple[IndexBuilder, int]:
     """The index of a cassette, in memory, and where its data ends."""
     trailer = read_trailer(source)
-    if trailer is not None:
+    if trailer is not None and trust_index:
         with contextlib.suppress(BadFrame, BadRecord):  # the index is derived: a scan finds the same
             index = read_index(source, *trailer)
             index.exchanges.take_over()
