@@ -1,0 +1,418 @@
+"""The runs and threads that a cassette shows: what was started, in which thread, and where its events are.
+
+Reads cassettes through their public names; no network, and no opinion on how a run is played again. One rule: a run's
+tape holds only events that the cassette proves to follow each other without a gap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
+from graphtape.cassettes.reader import Cassette
+from graphtape.cassettes.streams import decoded_body, iter_blocks
+from graphtape.protocol.errors import InvalidStreamMode
+from graphtape.protocol.modes import StreamOptions, stream_options
+from graphtape.protocol.operations import Kind, Operation, Resolved, Route, resolve
+from graphtape.protocol.sse import Block
+
+_RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
+
+Moment = tuple[int, int]
+"""(recording, ns): comparable within one cassette."""
+
+
+@dataclass(frozen=True, slots=True)
+class TapeBlock:
+    """One block of a run's stream, with the time since the run was asked for."""
+
+    at_ns: int
+    block: Block
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Tape:
+    """All that a cassette holds of one run's stream."""
+
+    exchange: int
+    """The exchange whose head and times it has."""
+    head_ns: int
+    blocks: tuple[TapeBlock, ...]
+    end_ns: int
+    whole: bool
+    """The upstream ended the stream itself: nothing is missing."""
+    detail: str = ""
+    """Why it is not whole."""
+
+    @cached_property
+    def events(self) -> list[TapeBlock]:
+        return [entry for entry in self.blocks if entry.block.is_event]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedCall:
+    """One recorded exchange, with what its path means."""
+
+    cassette: Cassette
+    summary: ExchangeSummary
+    resolved: Resolved | None
+    path: str
+    query: tuple[tuple[str, str], ...]
+    order: int = 0
+    """Position among all exchanges of all cassettes that are played together."""
+
+    @property
+    def number(self) -> int:
+        return self.summary.number
+
+    @property
+    def route(self) -> Route | None:
+        return self.resolved.route if self.resolved else None
+
+    @property
+    def operation(self) -> Operation | None:
+        return self.resolved.operation if self.resolved else None
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        return self.resolved.params if self.resolved else {}
+
+    @property
+    def started(self) -> Moment:
+        return self.summary.recording, self.summary.at_ns
+
+    @property
+    def ended(self) -> Moment:
+        ended_ns = self.summary.ended_ns
+        return self.summary.recording, self.summary.at_ns if ended_ns is None else ended_ns
+
+    @property
+    def answered(self) -> bool:
+        """Whether the upstream gave this answer: what it never did is listed, never played."""
+        return self.summary.status is not None and self.summary.ending is not Ending.UNREACHED
+
+    def request_body(self) -> bytes:
+        return self.cassette.request(self.number)[1]
+
+    def exchange(self) -> Exchange:
+        return self.cassette.exchange(self.number)
+
+    def json(self) -> Any:
+        """The response body as JSON; None if it is none."""
+        exchange = self.exchange()
+        if exchange.response is None:
+            return None
+        return parsed_or_none(decoded_body(exchange))
+
+    def headers(self) -> dict[str, str]:
+        """The response's headers by lower-case name."""
+        response = self.cassette.response(self.number)
+        pairs = response.headers if response else ()
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+
+
+def parsed_or_none(data: bytes) -> Any:
+    """`data` as JSON, None if it is none (a JSON null is None too)."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def calls_of(cassette: Cassette, *, first_order: int = 0) -> list[RecordedCall]:
+    """Every exchange of a cassette as a call, in order."""
+    calls = []
+    for position, summary in enumerate(cassette.exchanges):
+        target = summary.target
+        if len(target.encode()) >= 120:  # the index cuts long targets
+            target = cassette.request(summary.number)[0].target
+        parts = urlsplit(target if target.startswith("/") else f"/{target}")
+        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        calls.append(
+            RecordedCall(
+                cassette,
+                summary,
+                resolve(summary.method, parts.path),
+                parts.path,
+                query,
+                first_order + position,
+            )
+        )
+    return calls
+
+
+@dataclass(eq=False)
+class RecordedRun:
+    """One run that was started, and all exchanges that belong to it."""
+
+    call: RecordedCall
+    """The exchange that started it."""
+    body: dict[str, Any]
+    thread_id: str | None
+    run_id: str | None
+    joins: list[RecordedCall] = field(default_factory=list)
+    thread: RecordedThread | None = None
+    step: int = 0
+    """Position among the steps of its thread, from 0."""
+
+    @property
+    def answer(self) -> str:
+        """How it was asked for: `stream`, `wait` or `create`."""
+        route = self.call.route
+        return route.answer.value if route and route.answer else "stream"
+
+    @property
+    def stateful(self) -> bool:
+        return self.call.path.startswith("/threads/")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server refused it: then it is an answer like any other, and started nothing."""
+        return (self.call.summary.status or 0) >= 400
+
+    @property
+    def assistant(self) -> str:
+        assistant = self.body.get("assistant_id")
+        return assistant if isinstance(assistant, str) else ""
+
+    @property
+    def order(self) -> int:
+        return self.call.order
+
+    @cached_property
+    def options(self) -> StreamOptions | None:
+        """What was asked to be streamed; None if the server would refuse it."""
+        try:
+            return stream_options(self.body)
+        except InvalidStreamMode:
+            return None
+
+    @cached_property
+    def tape(self) -> Tape | None:
+        """Its events, from its own stream and what joins add to it; None if no stream of it was recorded."""
+        started_ns = self.call.summary.at_ns
+        recording = self.call.summary.recording
+        sources = [self.call] if self.answer == "stream" and self.call.answered else []
+        sources += [
+            join
+            for join in self.joins
+            if join.summary.recording == recording
+            and join.answered
+            and not any(value for name, value in join.query if name == "stream_mode")
+        ]
+        tape: Tape | None = None
+        for call in sources:
+            part = tape_of(call, started_ns)
+            if tape is None:
+                # A join that came late does not hold the run from its start.
+                if call is self.call or _begins_run(part):
+                    tape = part
+            elif not tape.whole:
+                tape = _continued(tape, part)
+            if tape is not None and tape.whole:
+                break
+        return tape
+
+    def values(self) -> Any:
+        """The last value a `wait` or `join` gave; None if there is none."""
+        sources = [self.call] if self.answer == "wait" else []
+        sources += [join for join in self.joins if join.operation is Operation.JOIN_RUN]
+        for call in sources:
+            if call.answered and (value := call.json()) is not None:
+                return value
+        return None
+
+
+def tape_of(call: RecordedCall, zero_ns: int) -> Tape:
+    """The stream of one exchange, its times since `zero_ns`."""
+    exchange = call.exchange()
+    head_ns = exchange.response.at_ns if exchange.response else exchange.request.at_ns
+    blocks = []
+    last_ns = head_ns
+    if exchange.response is not None:
+        for timed in iter_blocks(exchange):
+            if timed.block.terminated:
+                blocks.append(TapeBlock(timed.at_ns - zero_ns, timed.block, timed.raw))
+            last_ns = timed.at_ns
+    whole = exchange.ending is Ending.COMPLETE
+    end_ns = exchange.ended_ns if exchange.ended_ns is not None else last_ns
+    detail = (
+        "" if whole else f"exchange {call.number} of {call.cassette.path} ended as {exchange.ending.value}"
+    )
+    return Tape(call.number, head_ns - zero_ns, tuple(blocks), end_ns - zero_ns, whole, detail)
+
+
+def _begins_run(tape: Tape) -> bool:
+    return bool(tape.events) and tape.events[0].block.name == "metadata"
+
+
+def _continued(tape: Tape, part: Tape) -> Tape:
+    """`tape` with the events of `part` that follow its last one, if ids prove that nothing lies between."""
+    last_id = next((entry.block.id for entry in reversed(tape.events) if entry.block.id), None)
+    ids = [entry.block.id for entry in part.events]
+    if last_id is None or not ids or any(identifier is None for identifier in ids):
+        return tape
+    if last_id in ids:  # overlaps: what stands after the last common event
+        cut = len(ids) - ids[::-1].index(last_id)
+        after = part.events[cut:]
+    elif _resumed_after(part, last_id):
+        after = part.events
+    else:
+        return tape
+    blocks = (*tape.blocks, *(TapeBlock(max(e.at_ns, tape.end_ns), e.block, e.raw) for e in after))
+    return Tape(tape.exchange, tape.head_ns, blocks, max(part.end_ns, tape.end_ns), part.whole, part.detail)
+
+
+def _resumed_after(part: Tape, last_id: str) -> bool:
+    first = part.events[0].block.id
+    return first is not None and first > last_id
+
+
+@dataclass(eq=False)
+class RecordedStep:
+    """Something that moved a thread's state: a run, or an update of the state."""
+
+    call: RecordedCall
+    run: RecordedRun | None
+    done: Moment
+
+
+@dataclass(eq=False)
+class RecordedThread:
+    """One thread that the cassette shows."""
+
+    thread_id: str
+    cassette: Cassette
+    created: RecordedCall | None = None
+    steps: list[RecordedStep] = field(default_factory=list)
+    reads: list[RecordedCall] = field(default_factory=list)
+
+    def stage_at(self, moment: Moment) -> tuple[int, bool]:
+        """(steps done, whether one was in flight) at a moment of the recording."""
+        done = sum(1 for step in self.steps if step.done <= moment)
+        in_flight = any(step.call.started <= moment < step.done for step in self.steps)
+        return done, in_flight
+
+
+@dataclass
+class Tapes:
+    """All runs, threads and other calls of the cassettes that are played together."""
+
+    calls: list[RecordedCall]
+    runs: list[RecordedRun]
+    threads: dict[str, RecordedThread]
+    creations: list[RecordedCall]
+
+
+def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
+    """Find the runs and threads of cassettes, in the order given."""
+    calls: list[RecordedCall] = []
+    for cassette in cassettes:
+        calls.extend(calls_of(cassette, first_order=len(calls)))
+    tapes = Tapes(calls, [], {}, [])
+    by_run: dict[str, RecordedRun] = {}
+    for call in calls:
+        if call.route is not None and call.answered:
+            _place(call, call.route, tapes, by_run)
+    for run in tapes.runs:
+        if run.thread is not None and not run.refused:
+            run.thread.steps.append(RecordedStep(run.call, run, _run_done(run)))
+    for thread in tapes.threads.values():
+        thread.steps.sort(key=lambda step: step.call.order)
+        for position, step in enumerate(thread.steps):
+            if step.run is not None:
+                step.run.step = position
+    return tapes
+
+
+def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:
+    succeeded = (call.summary.status or 0) < 400
+    if route.starts_run:
+        body = parsed_or_none(call.request_body())
+        thread_id, run_id = _ids_of_run(call)
+        run = RecordedRun(call, body if isinstance(body, dict) else {}, thread_id, run_id)
+        if thread_id is not None and not run.refused:
+            run.thread = _thread(tapes, thread_id, call)
+        if run_id is not None:
+            by_run[run_id] = run
+        tapes.runs.append(run)
+        return
+    if route.operation is Operation.CREATE_THREAD:
+        if succeeded:
+            tapes.creations.append(call)
+            created = call.json()
+            if isinstance(created, dict) and isinstance(created.get("thread_id"), str):
+                thread = _thread(tapes, created["thread_id"], call)
+                thread.created = thread.created or call
+        return
+    thread_id = call.params.get("thread_id")
+    if thread_id is None:
+        return
+    run_id = call.params.get("run_id")
+    if (
+        run_id is not None
+        and run_id in by_run
+        and route.operation in (Operation.JOIN_RUN_STREAM, Operation.JOIN_RUN)
+    ):
+        by_run[run_id].joins.append(call)
+    if succeeded:
+        thread = _thread(tapes, thread_id, call)
+        if route.operation is Operation.UPDATE_STATE:
+            thread.steps.append(RecordedStep(call, None, call.ended))
+        elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
+            thread.reads.append(call)
+
+
+def _thread(tapes: Tapes, thread_id: str, call: RecordedCall) -> RecordedThread:
+    return tapes.threads.setdefault(thread_id, RecordedThread(thread_id, call.cassette))
+
+
+def _ids_of_run(call: RecordedCall) -> tuple[str | None, str | None]:
+    """(thread id, run id) of a run-starting exchange, from its Content-Location, path or JSON answer."""
+    thread_id = call.params.get("thread_id")
+    found = _RUN_PATH.match(urlsplit(call.headers().get("content-location", "")).path)
+    if found:
+        return thread_id or found["thread"], found["run"]
+    if (call.summary.status or 0) < 400 and call.summary.content_type.startswith("application/json"):
+        answer = call.json()
+        if isinstance(answer, dict) and isinstance(answer.get("run_id"), str):
+            return thread_id or answer.get("thread_id"), answer["run_id"]
+    return thread_id, None
+
+
+def _run_done(run: RecordedRun) -> Moment:
+    """When the cassette first shows that a run was over.
+
+    Its own stream or wait says so by ending; a run created in the background is over when a join of it ended, or at
+    the latest when the next step of its thread began.
+    """
+    if run.answer != "create" and run.call.summary.ending is Ending.COMPLETE:
+        return run.call.ended
+    ends = [join.ended for join in run.joins if join.summary.ending is Ending.COMPLETE]
+    if ends:
+        return min(ends)
+    terminal = _first_terminal_read(run)
+    return terminal if terminal is not None else run.call.ended
+
+
+def _first_terminal_read(run: RecordedRun) -> Moment | None:
+    if run.thread is None or run.run_id is None:
+        return None
+    for read in run.thread.reads:
+        if (
+            read.operation is Operation.GET_RUN
+            and read.params.get("run_id") == run.run_id
+            and read.order > run.order
+        ):
+            found = read.json()
+            if isinstance(found, dict) and found.get("status") not in ("pending", "running"):
+                return read.started
+    return None

@@ -1,0 +1,93 @@
+"""The operations table of the mock: which function answers which operation.
+
+Pure. One rule: what has no row is answered as plain HTTP from the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
+from graphtape.replayer import run_answers as runs
+from graphtape.replayer import thread_answers as threads
+from graphtape.replayer.answers import Answer, Reply, Turn
+from graphtape.replayer.plain import plain_answer, plain_miss
+from graphtape.replayer.replies import Asked, json_plan, refusal_plan
+from graphtape.replayer.session import Session
+
+_O = Operation
+ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
+    _O.OK: threads.read_ok,
+    _O.ROOT: threads.read_ok,
+    _O.INFO: threads.read_info,
+    _O.STREAM_RUN: runs.start_run,
+    _O.WAIT_RUN: runs.start_run,
+    _O.CREATE_RUN: runs.start_run,
+    _O.STREAM_STATELESS_RUN: runs.start_run,
+    _O.WAIT_STATELESS_RUN: runs.start_run,
+    _O.CREATE_STATELESS_RUN: runs.start_run,
+    _O.JOIN_RUN_STREAM: runs.join_stream,
+    _O.JOIN_RUN: runs.join_run,
+    _O.CANCEL_RUN: runs.cancel_run,
+    _O.GET_RUN: runs.get_run,
+    _O.DELETE_RUN: runs.delete_run,
+    _O.LIST_RUNS: threads.with_thread(runs.list_runs),
+    _O.CREATE_THREAD: threads.create_thread,
+    _O.SEARCH_THREADS: threads.search_threads,
+    _O.COUNT_THREADS: threads.count_threads,
+    _O.GET_THREAD: threads.with_thread(threads.read_thread),
+    _O.UPDATE_THREAD: threads.with_thread(threads.update_thread),
+    _O.DELETE_THREAD: threads.with_thread(threads.delete_thread),
+    _O.GET_STATE: threads.with_thread(threads.read_state),
+    _O.GET_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at),
+    _O.SEARCH_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at),
+    _O.UPDATE_STATE: threads.with_thread(threads.update_state),
+    _O.GET_HISTORY: threads.with_thread(threads.read_history),
+    _O.SEARCH_HISTORY: threads.with_thread(threads.read_history),
+    _O.COPY_THREAD: threads.with_thread(threads.copy_thread),
+    _O.JOIN_THREAD_STREAM: threads.join_thread_stream,
+}
+
+
+def answer(session: Session, asked: Asked, now_ns: int) -> Answer:
+    """What the mock answers to a request.
+
+    Args:
+        session: what it remembers; changed by the answer.
+        now_ns: the session's clock.
+    """
+    resolved = resolve(asked.method, asked.path)
+    turn = Turn(session, asked, resolved, now_ns)
+    if resolved is not None and resolved.operation in ANSWERS:
+        return ANSWERS[resolved.operation](turn)
+    recorded = plain_answer(turn)
+    if recorded is not None:
+        return recorded
+    if resolved is None:
+        return _unrouted(turn)
+    if resolved.route.kind is Kind.OTHER_PROTOCOL:
+        return _other_protocol(turn)
+    return plain_miss(turn)
+
+
+def _unrouted(turn: Turn) -> Reply:
+    """No route of the server and no recording: the server's own 307, 405 or a miss."""
+    path = turn.asked.path
+    elsewhere = redirect(path)
+    if elsewhere is not None:
+        return Reply(json_plan(307, b"", extra=((b"location", elsewhere.encode()),)))
+    methods = allowed_methods(path)
+    if methods:
+        return Reply(
+            json_plan(405, {"detail": "Method Not Allowed"}, extra=((b"allow", ", ".join(methods).encode()),))
+        )
+    return plain_miss(turn)
+
+
+def _other_protocol(turn: Turn) -> Reply:
+    text = (
+        f"{turn.asked.method} {turn.asked.path} belongs to another protocol of the server, which graphtape plays only "
+        "as plain HTTP, and no equal request was recorded. Clients of the version 1 streaming API do not use it."
+    )
+    return Reply(refusal_plan(404, text), note=f"404 {text}")

@@ -1,0 +1,176 @@
+"""Heads and bodies of answers: recorded ones with their ids replaced, and derived ones in the server's shape.
+
+Pure. One rule: a derived answer takes `date` and `server` from what it is derived from, and says so in
+`graphtape-derived`; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from graphtape.cassettes.model import Ending, Headers
+from graphtape.cassettes.runs import RecordedCall, parsed_or_none, tape_of
+from graphtape.cassettes.streams import decoded_body
+from graphtape.protocol.headers import split_valid
+from graphtape.protocol.ids import IdMap
+from graphtape.replayer.plan import Head, Part, Plan, PlanEnd
+
+NO_IDS = IdMap({})
+_CONTENT_CODING = (b"content-encoding", b"content-length")
+
+# The head of a stream as the server sends it (docs/agent-server.md, section 1.1), less date and locations.
+STREAM_HEADERS: Headers = (
+    (b"cache-control", b"no-store"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"vary", b"Origin"),
+    (b"transfer-encoding", b"chunked"),
+)
+_REASONS = {
+    200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
+    409: "Conflict", 422: "Unprocessable Entity",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request to the mock, as the shell received it."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON, whatever its content-type says; None if it is none."""
+        return parsed_or_none(self.body)
+
+    def all_of(self, name: str) -> list[str]:
+        """All values of a query parameter, in order."""
+        return [value for key, value in self.query if key == name]
+
+    def flag(self, name: str) -> bool:
+        """A boolean query parameter, as the server reads it."""
+        values = self.all_of(name)
+        return bool(values) and values[-1].lower() in ("true", "yes", "1")
+
+
+def origin_headers(like: RecordedCall | None) -> Headers:
+    """`date` and `server` of the recorded answer that a derived one is made from."""
+    response = like.cassette.response(like.number) if like is not None else None
+    if response is None:
+        return ()
+    good, _ = split_valid(response.headers)
+    return tuple(field for field in good if field[0].lower() in (b"date", b"server"))
+
+
+def json_plan(
+    status: int,
+    value: Any,
+    *,
+    like: RecordedCall | None = None,
+    derived: str = "",
+    extra: Headers = (),
+    due_ns: int = 0,
+) -> Plan:
+    """A JSON answer as the server frames it.
+
+    Args:
+        value: what to print; `bytes` are printed as they are, None with status 202 or 204 means no body.
+        like: the recorded exchange that `date` and `server` are taken from.
+        derived: what it was derived from, for `graphtape-derived`.
+        extra: headers between `server` and `content-length`, e.g. `content-location`.
+    """
+    empty = value is None and status in (202, 204)
+    body = b"" if empty else value if isinstance(value, bytes) else orjson.dumps(value)
+    headers: list[tuple[bytes, bytes]] = [*origin_headers(like), *extra]
+    if status != 204:
+        headers.append((b"content-length", str(len(body)).encode()))
+    if not empty:
+        headers.append((b"content-type", b"application/json"))
+    headers.append((b"vary", b"Origin"))
+    if derived:
+        headers.append((b"graphtape-derived", derived.encode()))
+    head = Head(status, _REASONS.get(status, ""), tuple(headers))
+    parts = (Part(due_ns, body),) if body else ()
+    return Plan(head, due_ns, parts, due_ns)
+
+
+def refusal_plan(status: int, detail: str, *, like: RecordedCall | None = None) -> Plan:
+    """A refusal in the server's words: `{"detail": ...}`."""
+    return json_plan(status, {"detail": detail}, like=like)
+
+
+def stream_head(
+    like: RecordedCall | None,
+    *,
+    ids: IdMap = NO_IDS,
+    locations: Iterable[tuple[bytes, bytes]] = (),
+    extra: Headers = (),
+    verbatim: bool = False,
+) -> Head:
+    """The head of a stream.
+
+    Args:
+        like: the recorded exchange it is, or is derived from.
+        locations: `location` and `content-location`, for a derived one.
+        verbatim: `like` answered this very request: its whole head, with ids replaced.
+    """
+    if verbatim and like is not None:
+        return recorded_head(like, ids, extra=extra)
+    return Head(200, "OK", (*origin_headers(like), *locations, *STREAM_HEADERS, *extra))
+
+
+def recorded_head(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = ()) -> Head:
+    """A recorded head with its ids replaced; headers that may not be sent are left out."""
+    response = call.cassette.response(call.number)
+    assert response is not None
+    good, _ = split_valid(response.headers)
+    kept = [
+        (name, ids.apply(value)) for name, value in good if not name.lower().startswith(b"access-control-")
+    ]
+    return Head(response.status, response.reason, (*kept, *extra))
+
+
+def recorded_plan(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = ()) -> Plan:
+    """A recorded answer, byte for byte but for replaced ids, at recorded times since its request."""
+    exchange = call.exchange()
+    head = recorded_head(call, ids, extra=extra)
+    zero_ns = exchange.request.at_ns
+    assert exchange.response is not None
+    head_ns = exchange.response.at_ns - zero_ns
+    end = PlanEnd.CLOSE if exchange.ending is Ending.COMPLETE else PlanEnd.BREAK
+    detail = "" if end is PlanEnd.CLOSE else f"exchange {call.number} ended as {exchange.ending.value}"
+    coded = any(name.lower() == b"content-encoding" for name, _ in exchange.response.headers)
+    if call.summary.content_type.startswith("text/event-stream") and not coded:
+        tape = tape_of(call, zero_ns)
+        parts = tuple(Part(entry.at_ns, ids.apply(entry.raw)) for entry in tape.blocks)
+        sent = sum(len(entry.raw) for entry in tape.blocks)
+        rest = exchange.body[sent:]
+        if rest:
+            parts = (*parts, Part(tape.end_ns, ids.apply(rest)))
+        return Plan(head, head_ns, parts, tape.end_ns, end, detail)
+    last_ns = max(exchange.ended_ns - zero_ns if exchange.ended_ns is not None else 0, head_ns)
+    if ids and exchange.chunks:
+        # An id may lie across two reads: replace in the whole body.
+        body = ids.apply(decoded_body(exchange)) if coded else ids.apply(exchange.body)
+        if coded:
+            headers = tuple(field for field in head.headers if field[0].lower() not in _CONTENT_CODING)
+            head = Head(head.status, head.reason, (*headers, (b"content-length", str(len(body)).encode())))
+        elif len(body) != len(exchange.body):
+            length = str(len(body)).encode()
+            headers = tuple((n, length if n.lower() == b"content-length" else v) for n, v in head.headers)
+            head = Head(head.status, head.reason, headers)
+        return Plan(head, head_ns, (Part(exchange.chunks[-1].at_ns - zero_ns, body),), last_ns, end, detail)
+    parts = tuple(Part(chunk.at_ns - zero_ns, chunk.data) for chunk in exchange.chunks if chunk.data)
+    return Plan(head, head_ns, parts, last_ns, end, detail)

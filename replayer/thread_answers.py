@@ -1,0 +1,359 @@
+"""Answers about threads: creating, reading, searching, changing, streaming them.
+
+Pure. One rule: as recorded where the same stage was recorded, else derived from what the streams have shown, else a
+422 that names what to record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from graphtape.cassettes.runs import RecordedCall, RecordedStep
+from graphtape.protocol.ids import IdMap, is_uuid
+from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
+from graphtape.protocol.operations import Operation
+from graphtape.replayer.answers import (
+    Answer,
+    Reply,
+    ThreadStream,
+    Turn,
+    not_recorded,
+    recorded_answer,
+    same_body,
+    staged_read,
+)
+from graphtape.replayer.plain import plain_answer, plain_miss
+from graphtape.replayer.play import parsed
+from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
+from graphtape.replayer.run_answers import assistant_of, complete_unwatched
+from graphtape.replayer.session import SessionThread, Update
+from graphtape.replayer.twin import Json, thread_history, thread_object, thread_state, thread_values
+
+_HOW = (
+    "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
+)
+
+
+def with_thread(answer: Callable[[Turn, SessionThread], Answer]) -> Callable[[Turn], Answer]:
+    """The answer for a thread that exists, or the server's refusal."""
+
+    def found(turn: Turn) -> Answer:
+        thread_id = turn.params.get("thread_id", "")
+        if not is_uuid(thread_id):
+            return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+        thread = turn.session.thread(thread_id)
+        if thread is None:
+            # A recorded refusal is a recording like any other.
+            recorded = plain_answer(turn)
+            return recorded or Reply(refusal_plan(404, f"Thread with ID {thread_id} not found"))
+        return answer(turn, thread)
+
+    return found
+
+
+def create_thread(turn: Turn) -> Answer:
+    """`POST /threads`: the n-th gets the id of the n-th recorded creation."""
+    body = turn.asked.json
+    if body is None:
+        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+    if not isinstance(body, dict):
+        shown = turn.asked.body.decode("utf-8", "replace")
+        text = f'{shown} is not of type "object"\n\nFailed validating "type" in schema\n\nOn instance:\n    {shown}'
+        return Reply(refusal_plan(422, text))
+    brought = body.get("thread_id")
+    if brought is not None:
+        if not isinstance(brought, str) or not is_uuid(brought):
+            return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+        brought = brought.lower()
+        existing = turn.session.threads.get(brought)
+        if existing is not None:
+            if body.get("if_exists") == "do_nothing":
+                return read_thread(turn, existing)
+            return Reply(refusal_plan(409, f"Thread with ID {brought} already exists"))
+    creations = turn.session.tapes.creations
+    equal = [call for call in creations if same_body(call.request_body(), turn.asked.body)]
+    call = turn.session.next_creation(equal or creations)
+    metadata = body.get("metadata")
+    changed = call is not None and not equal
+    thread = turn.session.create_thread(
+        call, brought, metadata if changed and isinstance(metadata, dict) else {}
+    )
+    created = _created(thread)
+    if call is None or changed:
+        value = thread_object(thread, created, {}, turn.now_ns)
+        return Reply(json_plan(200, value, like=call, derived="thread"))
+    return Reply(recorded_plan(call, _creation_ids(thread)), recorded=True)
+
+
+def _creation_ids(thread: SessionThread) -> IdMap:
+    answer = thread.created.json() if thread.created is not None else None
+    recorded_id = answer.get("thread_id") if isinstance(answer, dict) else None
+    return IdMap({recorded_id: thread.thread_id} if isinstance(recorded_id, str) else {})
+
+
+def _created(thread: SessionThread) -> Json | None:
+    """The recorded answer to the creation, with this thread's id; without the client's own metadata of another one."""
+    if thread.created is None:
+        return None
+    answer = parsed(_creation_ids(thread).apply(orjson.dumps(thread.created.json())))
+    return answer if isinstance(answer, dict) else None
+
+
+def read_thread(turn: Turn, thread: SessionThread) -> Answer:
+    """`GET /threads/{t}`."""
+    complete_unwatched(turn, thread)
+    recorded = staged_read(turn, thread) if turn.operation is Operation.GET_THREAD else None
+    if recorded is not None:
+        return recorded
+    value = described_thread(turn, thread)
+    if value is None:
+        return not_recorded("The thread", _HOW)
+    return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
+
+
+def described_thread(turn: Turn, thread: SessionThread) -> Json | None:
+    """The thread object as of now; None if nothing shows its values."""
+    turn.session.open_deep_link(thread, turn.now_ns)
+    runs = thread.runs
+    assistant = assistant_of(turn, runs[-1]) if runs else {}
+    return thread_object(thread, _created(thread), assistant, turn.now_ns)
+
+
+def _like(thread: SessionThread) -> RecordedCall | None:
+    return thread.runs[-1].run.call if thread.runs else thread.created
+
+
+def read_state(turn: Turn, thread: SessionThread) -> Answer:
+    """`GET /threads/{t}/state`."""
+    complete_unwatched(turn, thread)
+    recorded = staged_read(turn, thread)
+    if recorded is not None:
+        return recorded
+    turn.session.open_deep_link(thread, turn.now_ns)
+    state = thread_state(thread, turn.now_ns)
+    if state is None:
+        return not_recorded("The state of the thread", _HOW)
+    return Reply(json_plan(200, state, like=_like(thread), derived="state"))
+
+
+def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
+    """`GET /threads/{t}/state/{checkpoint}` and `POST /threads/{t}/state/checkpoint`."""
+    recorded = staged_read(turn, thread)
+    if recorded is not None:
+        return recorded
+    turn.session.open_deep_link(thread, turn.now_ns)
+    body = turn.asked.json
+    asked = body.get("checkpoint") if isinstance(body, dict) else None
+    wanted = turn.params.get("checkpoint_id") or (
+        asked.get("checkpoint_id") if isinstance(asked, dict) else None
+    )
+    for state in thread_history(thread, turn.now_ns) or []:
+        if state["checkpoint_id"] == wanted:
+            return Reply(json_plan(200, state, like=_like(thread), derived="state"))
+    return not_recorded(f"The state at checkpoint {wanted}", _HOW)
+
+
+def read_history(turn: Turn, thread: SessionThread) -> Answer:
+    """`GET` and `POST /threads/{t}/history`: newest first; one state unless a limit is given."""
+    complete_unwatched(turn, thread)
+    recorded = staged_read(turn, thread)
+    if recorded is not None:
+        return recorded
+    turn.session.open_deep_link(thread, turn.now_ns)
+    states = thread_history(thread, turn.now_ns)
+    if states is None:
+        known, values = thread_values(thread, turn.now_ns)
+        state = thread_state(thread, turn.now_ns) if known and values is not None else None
+        if state is None:
+            return not_recorded("The history of the thread", _HOW)
+        states = [state]
+    body = turn.asked.json if turn.asked.method == "POST" else dict(turn.asked.query)
+    options = body if isinstance(body, dict) else {}
+    before = options.get("before")
+    if isinstance(before, dict):
+        before = before.get("checkpoint_id") or (before.get("configurable") or {}).get("checkpoint_id")
+    if before:
+        ids = [state["checkpoint_id"] for state in states]
+        states = states[ids.index(before) + 1 :] if before in ids else []
+    limit = _count(options.get("limit"), 1)
+    return Reply(json_plan(200, states[:limit], like=_like(thread), derived="history"))
+
+
+def _count(value: Any, default: int) -> int:
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError):
+        return default
+
+
+def update_state(turn: Turn, thread: SessionThread) -> Answer:
+    """`POST /threads/{t}/state`: a recorded update of the thread it plays, the next in order first."""
+    recorded, steps, _ = thread.stage(turn.now_ns)
+    back = IdMap(thread.ids).inverse()
+    body = back.apply(turn.asked.body)
+    equal: list[RecordedStep] = [
+        step
+        for step in (recorded.steps if recorded is not None else [])
+        if step.run is None and same_body(step.call.request_body(), body)
+    ]
+    if recorded is None or not equal:
+        return plain_answer(turn) or plain_miss(turn)
+    positions = [recorded.steps.index(step) for step in equal]
+    position = next((one for one in positions if one >= steps), positions[0])
+    thread.recorded = thread.recorded or recorded
+    thread.plays.append(Update(position, recorded))
+    return recorded_answer(recorded.steps[position].call, thread, recorded)
+
+
+def update_thread(turn: Turn, thread: SessionThread) -> Answer:
+    """`PATCH /threads/{t}`: metadata is merged."""
+    body = turn.asked.json
+    if not isinstance(body, dict):
+        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+    recorded = plain_answer(turn)
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict):
+        thread.metadata.update(metadata)
+    return recorded or read_thread(turn, thread)
+
+
+def delete_thread(turn: Turn, thread: SessionThread) -> Answer:
+    """`DELETE /threads/{t}`."""
+    for play in thread.runs:
+        play.cancel(turn.now_ns)
+    like = _like(thread)
+    turn.session.delete_thread(thread.thread_id)
+    return Reply(json_plan(204, None, like=like))
+
+
+def search_threads(turn: Turn) -> Answer:
+    """`POST /threads/search`: as recorded at the same stage, else the threads of this session, newest first."""
+    recorded = _recorded_overview(turn)
+    if recorded is not None:
+        return recorded
+    rows = _matching(turn)
+    body = turn.asked.json if isinstance(turn.asked.json, dict) else {}
+    offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
+    page = rows[offset : offset + limit]
+    more = len(rows) > offset + limit
+    # Not a total: one more than the page's end while there is more, as the server has it.
+    total = offset + len(page) + (1 if more else 0)
+    extra = [(b"x-pagination-total", str(total).encode())]
+    if more:
+        extra.append((b"x-pagination-next", str(offset + limit).encode()))
+    like = next((call for call in turn.session.tapes.calls if call.answered), None)
+    return Reply(json_plan(200, page, like=like, derived="threads", extra=tuple(extra)))
+
+
+def count_threads(turn: Turn) -> Answer:
+    """`POST /threads/count`: a bare number."""
+    recorded = _recorded_overview(turn)
+    if recorded is not None:
+        return recorded
+    like = next((call for call in turn.session.tapes.calls if call.answered), None)
+    return Reply(json_plan(200, len(_matching(turn)), like=like, derived="threads"))
+
+
+def _recorded_overview(turn: Turn) -> Reply | None:
+    """The recorded answer to an equal request, if this session has come exactly as far as the recording had."""
+    session = turn.session
+    here = {}
+    for thread in session.threads.values():
+        recorded, steps, in_flight = thread.stage(turn.now_ns)
+        if thread.deep and not thread.plays:
+            continue
+        if (
+            recorded is None
+            or recorded.thread_id != thread.thread_id
+            or in_flight
+            or any(thread.scopes.values())
+        ):
+            return None
+        here[recorded.thread_id] = steps
+    equal = []
+    for call in session.tapes.calls:
+        if call.operation is not turn.operation or not call.answered:
+            continue
+        there = {
+            thread.thread_id: thread.stage_at(call.started)[0]
+            for thread in session.tapes.threads.values()
+            if thread.cassette is call.cassette
+            and (thread.created is None or thread.created.ended <= call.started)
+            and (thread.created is not None or thread.thread_id in here)
+        }
+        if there == here and same_body(call.request_body(), turn.asked.body):
+            equal.append(call)
+    if not equal:
+        return None
+    key = (turn.operation, turn.asked.body, tuple(sorted(here.items())))
+    return recorded_answer(session.nth(key, equal), None, None)
+
+
+def _matching(turn: Turn) -> list[Json]:
+    body = turn.asked.json if isinstance(turn.asked.json, dict) else {}
+    metadata, status, values = body.get("metadata") or {}, body.get("status"), body.get("values") or {}
+    ids = body.get("ids")
+    rows = []
+    for thread in reversed(list(turn.session.threads.values())):
+        row = described_thread(turn, thread) or {
+            **(_created(thread) or {"thread_id": thread.thread_id}),
+            "status": thread.status(turn.now_ns),
+        }
+        if status and row["status"] != status:
+            continue
+        if ids and row["thread_id"] not in ids:
+            continue
+        if any((row.get("metadata") or {}).get(key) != value for key, value in metadata.items()):
+            continue
+        if any((row.get("values") or {}).get(key) != value for key, value in values.items()):
+            continue
+        rows.append(row)
+    return rows
+
+
+def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
+    """`POST /threads/{t}/copy`: a new thread at the same stage."""
+    twin = turn.session.create_thread(thread.created, None, dict(thread.metadata))
+    twin.recorded, twin.origin, twin.deep = thread.recorded, thread.origin, thread.deep
+    twin.plays = list(thread.plays)
+    twin.scopes = dict(thread.scopes)
+    twin.ids = {old: twin.thread_id if new == thread.thread_id else new for old, new in thread.ids.items()}
+    value = described_thread(turn, twin)
+    if value is None:
+        return not_recorded("The copied thread", _HOW)
+    return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
+
+
+def join_thread_stream(turn: Turn) -> Answer:
+    """`GET /threads/{t}/stream`: all runs of a thread, for ever (docs/agent-server.md, section 8)."""
+    thread_id = turn.params.get("thread_id", "")
+    if not is_uuid(thread_id):
+        return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+    try:
+        shows = ThreadFilter.parse(turn.asked.all_of("stream_modes"))
+        last_event_id = check_thread_stream_id(turn.asked.headers.get("last-event-id"))
+    except InvalidThreadStream as invalid:
+        return Reply(refusal_plan(422, invalid.detail))
+    thread = turn.session.thread(thread_id)
+    like = _like(thread) if thread is not None else None
+    if thread is not None and last_event_id is not None:
+        turn.session.open_deep_link(thread, turn.now_ns)
+    return ThreadStream(thread_id.lower(), stream_head(like), shows, last_event_id)
+
+
+def read_info(turn: Turn) -> Answer:
+    """`GET /info`: as recorded, else what a client looks at to see that a server is there."""
+    recorded = plain_answer(turn)
+    if recorded is not None:
+        return recorded
+    flags = {"assistants": True, "crons": True, "langsmith": False}
+    return Reply(json_plan(200, {"version": "graphtape", "flags": flags}, derived="info"))
+
+
+def read_ok(turn: Turn) -> Answer:
+    """`GET /ok` and `GET /`."""
+    like = next((call for call in turn.session.tapes.calls if call.answered), None)
+    return plain_answer(turn) or Reply(json_plan(200, {"ok": True, "services": {}}, extra=(), like=like))

@@ -1,0 +1,285 @@
+"""What the server would say of a thread or a run, made from what its streams have shown.
+
+Pure. Used where the same stage was not recorded. One rule: only what was shown is said; where nothing shows it, None,
+and the caller refuses. Shapes: docs/agent-server.md, section 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from graphtape.protocol.ids import uuid_unix_us
+from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.session import SessionThread, interrupts_of
+
+Json = dict[str, Any]
+
+# The order in which the server prints the metadata of a checkpoint.
+_METADATA_KEYS = (
+    "graph_id", "assistant_id", "user_id", "created_by", "run_attempt", "langgraph_version", "langgraph_api_version",
+    "langgraph_plan", "langgraph_host", "langgraph_api_url", "thread_id", "run_id", "source", "step", "parents",
+    "langgraph_auth_user_id", "langgraph_request_id",
+)  # fmt: skip
+
+
+@dataclass
+class _Shown:
+    """What the root level of one run has shown."""
+
+    values: Any = None
+    has_values: bool = False
+    checkpoints: list[Json] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+    """Task id -> result."""
+    metadata: Json = field(default_factory=dict)
+
+
+def _read(play: Play, now_ns: int) -> _Shown:
+    shown = _Shown()
+    if play.final is not None and play.finished(now_ns):
+        shown.values, shown.has_values = _without_guests(play.final), True
+    for event in play.shown_events(now_ns):
+        name = event.block.name
+        if name not in ("values", "checkpoints", "tasks"):
+            continue
+        payload = parsed(play.ids.apply(event.block.data or b""))
+        if name == "values":
+            # The interrupt is a guest in `values`, no part of the state.
+            shown.values, shown.has_values = _without_guests(payload), True
+        elif not isinstance(payload, dict):
+            continue
+        elif name == "checkpoints":
+            shown.checkpoints.append(payload)
+        else:
+            shown.metadata.update(payload.get("metadata") or {})
+            if "result" in payload:
+                shown.results[str(payload.get("id"))] = payload["result"]
+    return shown
+
+
+def _without_guests(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: value for key, value in values.items() if key not in ("__interrupt__", "__error__")}
+
+
+def thread_values(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
+    """(known, the thread's current values): of the latest run that has shown any."""
+    for play in reversed(thread.runs):
+        shown = _read(play, now_ns)
+        if shown.has_values:
+            return True, shown.values
+        if shown.checkpoints:
+            return True, shown.checkpoints[-1].get("values")
+        if play.sources_shown(now_ns) and not _shows_nothing_yet(play, now_ns):
+            return False, None
+    return (not thread.runs, None)
+
+
+def _shows_nothing_yet(play: Play, now_ns: int) -> bool:
+    """Whether a run has only said that it began: then the state is still that of the run before."""
+    return play.sources_shown(now_ns) <= 1 and not play.finished(now_ns)
+
+
+def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
+    """`GET /threads/{t}/state`; None if no stream shows it."""
+    if not thread.runs:
+        return empty_state()
+    states = thread_history(thread, now_ns)
+    if states:
+        return states[0]
+    known, values = thread_values(thread, now_ns)
+    if not known:
+        return None
+    latest = thread.runs[-1]
+    interrupts = plain_interrupts(latest, now_ns)
+    return {**empty_state(), "values": values, "interrupts": interrupts}
+
+
+def empty_state() -> Json:
+    """The state of a thread in which nothing has run."""
+    return {
+        "values": {},
+        "next": [],
+        "tasks": [],
+        "metadata": None,
+        "created_at": None,
+        "checkpoint": None,
+        "parent_checkpoint": None,
+        "interrupts": [],
+        "checkpoint_id": None,
+        "parent_checkpoint_id": None,
+    }
+
+
+def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
+    """All states of a thread, newest first, from its `checkpoints` events; None if a run shows none."""
+    states: list[Json] = []
+    for play in thread.runs:
+        shown = _read(play, now_ns)
+        if not shown.checkpoints:
+            if play.sources_shown(now_ns) and not _shows_nothing_yet(play, now_ns):
+                return None
+            continue
+        interrupts = plain_interrupts(play, now_ns)
+        for position, payload in enumerate(shown.checkpoints):
+            last = position == len(shown.checkpoints) - 1
+            states.append(_state(payload, shown, interrupts if last else [], thread.thread_id))
+    return states[::-1]
+
+
+def plain_interrupts(play: Play, now_ns: int) -> list[Json]:
+    """A run's interrupts as threads and states show them: without `response_schema`."""
+    found = interrupts_of(play, now_ns) or []
+    return [{"id": one.get("id"), "value": one.get("value")} for one in found]
+
+
+def _state(payload: Json, shown: _Shown, interrupts: list[Json], thread_id: str) -> Json:
+    config = _configurable(payload.get("config"))
+    parent = _configurable(payload.get("parent_config"))
+    metadata = {**config, **shown.metadata, **(payload.get("metadata") or {}), "thread_id": thread_id}
+    checkpoint_id = config.get("checkpoint_id")
+    created_us = uuid_unix_us(checkpoint_id) if isinstance(checkpoint_id, str) else None
+    tasks = [_task(task, shown, interrupts) for task in payload.get("tasks") or []]
+    return {
+        "values": payload.get("values"),
+        "next": payload.get("next") or [],
+        "tasks": tasks,
+        "metadata": {key: metadata[key] for key in _METADATA_KEYS if key in metadata},
+        "created_at": iso(created_us) if created_us is not None else None,
+        "checkpoint": _checkpoint(config, thread_id),
+        "parent_checkpoint": _checkpoint(parent, thread_id) if parent else None,
+        "interrupts": [one for task in tasks for one in task["interrupts"]],
+        "checkpoint_id": checkpoint_id,
+        "parent_checkpoint_id": parent.get("checkpoint_id") if parent else None,
+    }
+
+
+def _task(task: Json, shown: _Shown, interrupts: list[Json]) -> Json:
+    state = task.get("state")
+    identifier = str(task.get("id"))
+    finished = identifier in shown.results
+    inner = _configurable(state) if isinstance(state, dict) else None
+    return {
+        "id": task.get("id"),
+        "name": task.get("name"),
+        "path": ["__pregel_pull", task.get("name")],
+        "error": task.get("error"),
+        "interrupts": interrupts or task.get("interrupts") or [],
+        "checkpoint": inner,
+        "state": None,
+        "result": (shown.results[identifier] or None) if finished else None,
+    }
+
+
+def _configurable(config: Any) -> Json:
+    found = config.get("configurable") if isinstance(config, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _checkpoint(config: Json, thread_id: str) -> Json:
+    return {
+        "checkpoint_id": config.get("checkpoint_id"),
+        "thread_id": thread_id,
+        "checkpoint_ns": config.get("checkpoint_ns", ""),
+    }
+
+
+def thread_object(thread: SessionThread, created: Json | None, assistant: Json, now_ns: int) -> Json | None:
+    """`GET /threads/{t}`; None if a run has played and nothing shows the values.
+
+    Args:
+        created: the recorded answer to the creation, its ids replaced.
+        assistant: what a first run adds to the metadata: `graph_id` and `assistant_id`.
+    """
+    known, values = thread_values(thread, now_ns)
+    if not known:
+        return None
+    moment = iso(uuid_unix_us(thread.thread_id) or 0)
+    base: Json = {
+        "thread_id": thread.thread_id,
+        "created_at": moment,
+        "updated_at": moment,
+        "state_updated_at": moment,
+        "metadata": {},
+        "status": "idle",
+        "config": {},
+        "values": None,
+        **(created or {}),
+    }
+    base["metadata"] = {**(base["metadata"] or {}), **thread.metadata}
+    latest = thread.latest
+    if latest is None:
+        return base
+    status = thread.status(now_ns)
+    base["metadata"] = {**base["metadata"], **assistant}
+    base.update(
+        status=status, config={"configurable": {}}, values=values, error=latest.error(now_ns), interrupts={}
+    )
+    if status == "interrupted":
+        for state in (thread_history(thread, now_ns) or [])[:1]:
+            base["interrupts"] = {
+                str(task["id"]): task["interrupts"] for task in state["tasks"] if task["interrupts"]
+            }
+    return base
+
+
+def run_object(play: Play, recorded: Json | None, assistant: Json, now_ns: int) -> Json:
+    """`GET /threads/{t}/runs/{r}`: the recorded object with today's status, or one made from the request.
+
+    Args:
+        recorded: the recorded run object, its ids replaced.
+        assistant: `graph_id` and `assistant_id` as far as they are known.
+    """
+    status = play.status(now_ns)
+    if recorded is not None:
+        return {**recorded, "status": status}
+    body = play.run.body
+    created = iso(uuid_unix_us(play.run_id) or 0)
+    return {
+        "run_id": play.run_id,
+        "thread_id": play.thread_id,
+        "assistant_id": assistant.get("assistant_id", play.run.assistant),
+        "metadata": {"created_by": "system", **assistant, **(body.get("metadata") or {})},
+        "status": status,
+        "kwargs": {
+            "input": body.get("input"),
+            "command": body.get("command"),
+            "config": body.get("config") or {},
+            "context": body.get("context") or {},
+            "stream_mode": sorted(play.options.modes),
+            "interrupt_before": body.get("interrupt_before"),
+            "interrupt_after": body.get("interrupt_after"),
+            "subgraphs": play.options.subgraphs,
+            "resumable": play.options.resumable,
+        },
+        "multitask_strategy": body.get("multitask_strategy") or "enqueue",
+        "created_at": created,
+        "updated_at": created,
+    }
+
+
+def wait_answer(play: Play, now_ns: int) -> Any:
+    """What `wait` and `join` answer at the end of a run, from its events (reference, section 6).
+
+    Returns None if no event shows it.
+    """
+    error = play.error(now_ns)
+    if error is not None:
+        return {"__error__": error}
+    interrupts = interrupts_of(play, now_ns) or []
+    shown = _read(play, now_ns)
+    if len(interrupts) > 1:
+        return {"__interrupt__": interrupts}
+    if shown.has_values:
+        return {**shown.values, "__interrupt__": interrupts} if interrupts else shown.values
+    if interrupts:
+        return {"__interrupt__": interrupts}
+    return shown.checkpoints[-1].get("values") if shown.checkpoints else None
+
+
+def iso(unix_us: int) -> str:
+    """A time as the server prints it: UTC, microseconds, `+00:00`."""
+    return datetime.fromtimestamp(unix_us / 1e6, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,79 @@
+"""Sending with aiohttp exactly the head that a plan has, and breaking a connection where a plan breaks.
+
+Knows aiohttp and nothing of sessions. One rule: aiohttp decides the framing, the plan decides every header.
+"""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from graphtape.cassettes.model import Headers
+from graphtape.replayer.plan import Head
+
+_FRAMING = frozenset(("transfer-encoding", "connection", "keep-alive"))
+
+
+def text_headers(headers: Headers) -> list[tuple[str, str]]:
+    """Header fields as aiohttp takes them; aiohttp sends UTF-8."""
+    return [(name.decode("latin-1"), _text(value)) for name, value in headers]
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+class WireResponse(web.StreamResponse):
+    """A response with the head of a plan.
+
+    Args:
+        head: status, reason and headers, in order.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self._fields = text_headers(head.headers)
+        plain = CIMultiDict((name, value) for name, value in self._fields if name.lower() not in _FRAMING)
+        super().__init__(status=head.status, reason=head.reason, headers=plain)
+
+    def shape(self, request: web.BaseRequest) -> None:
+        """Put the headers in the plan's order and spelling; called when aiohttp has decided the framing.
+
+        aiohttp adds `Date`, `Server`, `Content-Type` and `Connection` of its own: only what frames the body stays.
+        """
+        chunked = self.headers.get(hdrs.TRANSFER_ENCODING) == "chunked"
+        length = self.headers.get(hdrs.CONTENT_LENGTH)
+        shaped: CIMultiDict[str] = CIMultiDict()
+        for name, value in self._fields:
+            if name.lower() == "transfer-encoding":
+                if chunked:
+                    shaped.add(name, value)
+            elif name.lower() != "keep-alive":
+                shaped.add(name, value)
+        if chunked and hdrs.TRANSFER_ENCODING not in shaped:
+            shaped.add("transfer-encoding", "chunked")
+        if (
+            length is not None
+            and not chunked
+            and hdrs.CONTENT_LENGTH not in shaped
+            and self.status not in (204, 304)
+        ):
+            shaped.add("content-length", length)
+        if not self.keep_alive and request.version >= (1, 1):
+            shaped.add("connection", "close")  # beside the recorded one, as the real server has it
+        self.headers.clear()
+        self.headers.extend(shaped)
+
+
+async def shape_head(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler for `on_response_prepare`."""
+    if isinstance(response, WireResponse):
+        response.shape(request)
+
+
+def break_connection(request: web.BaseRequest) -> None:
+    """End a response without its end: what was written is sent, no terminating chunk follows."""
+    if request.transport is not None:
+        request.transport.close()
