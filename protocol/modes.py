@@ -63,13 +63,23 @@ def parse_stream_modes(value: object = ABSENT) -> frozenset[str]:
     Raises:
         InvalidStreamMode: null, an unknown name, or anything else that the server answers with 422.
     """
+    modes = _read_modes(value)
+    if modes is None:
+        try:
+            raise InvalidStreamMode(value)
+        except RecursionError:  # its message shows the value, and this one is nested too deep for that
+            raise InvalidStreamMode(f"{type(value).__name__} nested very deep") from None
+    return modes
+
+
+def _read_modes(value: object) -> frozenset[str] | None:
     if value is ABSENT:
         return DEFAULT_MODES
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(
         isinstance(name, str) and name in STREAM_MODES for name in names
     ):
-        raise InvalidStreamMode(value)
+        return None
     modes = frozenset(names) or DEFAULT_MODES
     return modes - {"messages"} if "messages-tuple" in modes else modes
 
@@ -114,11 +124,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_stream_mode(value: object) -> bool:
-    try:
-        parse_stream_modes(value)
-    except InvalidStreamMode:
-        return False
-    return True
+    return _read_modes(value) is not None
 
 
 def _is_boolean(value: object) -> bool:
@@ -177,7 +183,8 @@ def _format_json(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "[" + ",".join(_format_json(item, depth + 1) for item in value) + "]"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        value = float(value)
+        # As JSON parsers read them; beyond the range of a float there is nothing to be like.
+        value = float(value) if abs(value) < 2**1023 else float("inf")
     if isinstance(value, float):
         mantissa, _, exponent = repr(value).partition("e")
         if exponent == "-05":
