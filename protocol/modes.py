@@ -170,7 +170,7 @@ def _detail(instance: object, words: str, keyword: str, schema: BodySchema, *, f
     )
 
 
-_MOST_NESTED: Final = 400
+_MOST_NESTED: Final = 200
 
 
 def _format_json(value: object, depth: int = 0) -> str:

@@ -116,8 +116,8 @@ DETAILS: list[tuple[object, str]] = [
     (
         {"assistant_id": "agent", "stream_subgraphs": "x", "stream_resumable": None},
         (
-            'null is not of type "boolean"\n\nFailed validating "type" in {schema}["properties"]["stream_resumable"]\n\n'
-            'On instance["stream_resumable"]:\n    null'
+            'null is not of type "boolean"\n\nFailed validating "type" in {schema}["properties"]["stream_resumable"]'
+            '\n\nOn instance["stream_resumable"]:\n    null'
         ),
     ),
     (

@@ -115,18 +115,30 @@ CASES: dict[str, tuple[bytes, list[Expected]]] = {
     ),
     "LF": (b"event: a\ndata: 1\n\ndata: 2\n\n", [holds("a", b"1"), holds(data=b"2")]),
     "lone CR": (b"event: a\rdata: 1\r\rdata: 2\r\r", [holds("a", b"1"), holds(data=b"2")]),
-    "LF then CRLF": (b"data: 1\n\r\ndata: 2\r\n\ndata: 3\n\n", [holds(data=b"1"), holds(data=b"2"), holds(data=b"3")]),
-    "LF then lone CR": (b"data: 1\n\rdata: 2\r\n\rdata: 3\n\r", [holds(data=b"1"), holds(data=b"2"), holds(data=b"3")]),
+    "LF then CRLF": (
+        b"data: 1\n\r\ndata: 2\r\n\ndata: 3\n\n",
+        [holds(data=b"1"), holds(data=b"2"), holds(data=b"3")],
+    ),
+    "LF then lone CR": (
+        b"data: 1\n\rdata: 2\r\n\rdata: 3\n\r",
+        [holds(data=b"1"), holds(data=b"2"), holds(data=b"3")],
+    ),
     "CR then CRLF": (b"data: 1\r\r\ndata: 2\r\r\n", [holds(data=b"1"), holds(data=b"2"), NOTHING]),
     "one event of each line end": (
         b"data: 1\r\n\r\ndata: 2\n\ndata: 3\r\rdata: 4\r\n\r\n",
         [holds(data=b"1"), holds(data=b"2"), holds(data=b"3"), holds(data=b"4")],
     ),
-    "further blank lines": (b"data: 1\r\n\r\n\r\n\r\nid: 2\n\n\n", [holds(data=b"1"), NOTHING, NOTHING, holds(id="2"), NOTHING]),
+    "further blank lines": (
+        b"data: 1\r\n\r\n\r\n\r\nid: 2\n\n\n",
+        [holds(data=b"1"), NOTHING, NOTHING, holds(id="2"), NOTHING],
+    ),
     "blank lines first": (b"\n\r\n\rdata: 1\n\n", [NOTHING, NOTHING, NOTHING, holds(data=b"1")]),
     "blank CRs": (b"\r\r\r\n\n\r", [NOTHING, NOTHING, NOTHING, NOTHING, NOTHING]),
     "BOM at the start": (b"\xef\xbb\xbfdata: 1\r\n\r\n", [holds(data=b"1")]),
-    "BOM and a blank line": (b"\xef\xbb\xbf\r\n\xef\xbb\xbfid: 1\n\nid: 2\n\n", [NOTHING, NOTHING, holds(id="2")]),
+    "BOM and a blank line": (
+        b"\xef\xbb\xbf\r\n\xef\xbb\xbfid: 1\n\nid: 2\n\n",
+        [NOTHING, NOTHING, holds(id="2")],
+    ),
     "BOM later makes another field": (
         b"data: 1\n\n\xef\xbb\xbfevent: a\ndata: \xef\xbb\xbf2\n\n",
         [holds(data=b"1"), holds(data=b"\xef\xbb\xbf2")],
@@ -135,7 +147,10 @@ CASES: dict[str, tuple[bytes, list[Expected]]] = {
     "a BOM alone": (b"\xef\xbb\xbf", [NOTHING]),
     "half a BOM": (b"\xef\xbbdata: 1\n\n", [NOTHING]),
     "several data lines": (b"data: a\r\ndata:\r\ndata: b\r\n\r\n", [holds(data=b"a\n\nb")]),
-    "one empty data line": (b"data:\n\ndata\n\ndata: \n\n", [holds(data=b""), holds(data=b""), holds(data=b"")]),
+    "one empty data line": (
+        b"data:\n\ndata\n\ndata: \n\n",
+        [holds(data=b""), holds(data=b""), holds(data=b"")],
+    ),
     "event without data": (b"event: end\n\n", [holds("end")]),
     "data without event": (b"data: 1\n\n", [holds(data=b"1")]),
     "field without colon": (b"event\ndata\nid\nretry\n\n", [holds("", b"", "")]),
@@ -159,19 +174,22 @@ CASES: dict[str, tuple[bytes, list[Expected]]] = {
         [holds(data="a\u2028b\u2029c\u0085d\u007fe\ufefff\x0b\x0c\x1c".encode())],
     ),
     "an event name of many bytes": (
-        "event: custom|sub graph é😀:38d4\r\ndata: \"日本\"\r\nid: é\r\n\r\n".encode(),
+        'event: custom|sub graph é😀:38d4\r\ndata: "日本"\r\nid: é\r\n\r\n'.encode(),
         [holds("custom|sub graph é😀:38d4", '"日本"'.encode(), "é")],
     ),
     "bad UTF-8": (
         b"event: \xffa\xe2\x82\ndata: \xff\xe2\x82\nid: \xc3\n\n",
         [holds("\ufffda\ufffd", b"\xff\xe2\x82", "\ufffd")],
     ),
-    "an unterminated tail": (b"data: 1\n\nevent: a\ndata: 2\nid: 3", [holds(data=b"1"), holds("a", b"2", "3")]),
+    "an unterminated tail": (
+        b"data: 1\n\nevent: a\ndata: 2\nid: 3",
+        [holds(data=b"1"), holds("a", b"2", "3")],
+    ),
     "a tail with a line end": (b"event: a\r\ndata: 2\r\n", [holds("a", b"2")]),
     "a tail that ends with CR": (b"event: a\rdata: 2\r", [holds("a", b"2")]),
     "a tail cut inside a character": (b"data: \xe6\x97", [holds(data=b"\xe6\x97")]),
     "nothing": (b"", []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
