@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import os
+import socket
 import ssl
 import urllib.request
 from collections import deque
@@ -388,7 +390,7 @@ def _bare(url: str) -> str:
 
 def _words(error: BaseException | str) -> str:
     """An error in a few plain words."""
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return error.strerror
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return os.strerror(error.errno)
     text = " ".join(str(error).split())
     return text[:200] or type(error).__name__
