@@ -111,19 +111,19 @@ SCRIPTS: dict[str, Callable[[SyncLangGraphClient], None]] = {"agent": agent_scri
 @contextmanager
 def recorder(upstream: str, cassette: Path) -> Iterator[str]:
     """`graphtape record` as a user runs it; yields the address of the proxy."""
-    command = [sys.executable, "-m", "graphtape.cli", "record", upstream]
-    process = subprocess.Popen(
-        [*command, "-o", str(cassette), "--port", "0", "--overwrite"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith(READY):
-            raise SystemExit("graphtape record did not start; what it said is above")
-        yield line.removeprefix(READY).strip()
-    finally:
-        process.send_signal(signal.SIGINT)
-        status = process.wait(timeout=30)
+    command = [sys.executable, "-m", "graphtape.cli", "record", upstream, "-o", str(cassette)]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--overwrite"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith(READY):
+                raise SystemExit("graphtape record did not start; what it said is above")
+            yield line.removeprefix(READY).strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            status = process.wait(timeout=30)
     if status:
         raise SystemExit(f"graphtape record ended with status {status}")
 
