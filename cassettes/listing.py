@@ -15,6 +15,7 @@ from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary, Recordi
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import iter_blocks
 from graphtape.cassettes.text import (
+    ELLIPSIS,
     Paint,
     columns,
     cut_middle,
@@ -37,6 +38,9 @@ COUNT_TOTAL_BYTES = 64_000_000
 """Once that much has been read for counting, the rest of the file is listed without."""
 
 _STREAM_TYPE = "text/event-stream"
+
+# The index keeps this much of a target, cut between characters.
+_INDEXED_TARGET_BYTES = 120
 
 _MARKS = {
     Ending.COMPLETE: ("", ""),
@@ -156,12 +160,13 @@ _RIGHT = frozenset({0, 1, 6, 7, 8})
 
 def _cells(row: Row) -> tuple[str, ...]:
     summary = row.summary
+    cut_off = ELLIPSIS if len(summary.target.encode("utf-8", "replace")) >= _INDEXED_TARGET_BYTES - 3 else ""
     events = "-" if not row.is_stream else "many" if row.events is None else f"{row.events:,}"
     return (
         str(summary.number),
         format_clock(summary.at_ns),
         visible(summary.method),
-        visible(short_ids(summary.target)),
+        visible(short_ids(summary.target)) + cut_off,
         "-" if summary.status is None else str(summary.status),
         row.operation,
         events,

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from graphtape.cassettes.text import ELLIPSIS, cut, visible
+from graphtape.cassettes.text import ELLIPSIS, cut, short_ids, visible
 
 LIMIT = 400
 """Characters of a preview; a terminal line cuts it further."""
@@ -177,7 +177,7 @@ def _message_metadata(value: Any) -> str:
 def _metadata(value: Any) -> str:
     if isinstance(value, dict) and "run_id" in value:
         rest = {key: item for key, item in value.items() if key != "run_id"}
-        return f"run {value['run_id']}" + (f", {_any(rest)}" if rest else "")
+        return f"run {short_ids(str(value['run_id']))}" + (f", {_any(rest)}" if rest else "")
     return _any(value)
 
 

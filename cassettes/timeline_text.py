@@ -117,8 +117,8 @@ def format_choices(
     for summary in cassette.exchanges:
         if streams and summary.number not in streams:
             continue
-        body = cassette.request(summary.number)[1]
-        start = f"{summary.number:>5}  {summary.method} {visible(short_ids(summary.target))}"
+        request, body = cassette.request(summary.number)
+        start = f"{summary.number:>5}  {visible(request.method)} {visible(short_ids(request.target))}"
         yield cut(f"{start}  {body_preview(body) if body else ''}".rstrip(), width)
 
 

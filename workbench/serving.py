@@ -61,20 +61,26 @@ def record_until_stopped(
     from graphtape.recorder import record  # noqa: PLC0415
 
     async def serve(stop: asyncio.Event) -> None:
-        await record(
-            upstream, output, announce=announce, progress=None if quiet else sys.stderr, stop=stop, **options
-        )
+        progress = None if quiet else sys.stderr
+        await record(upstream, output, announce=announce, progress=progress, stop=stop, **options)
 
     run_until_stopped(serve)
 
 
 def replay_until_stopped(
-    paths: Sequence[str], *, announce: Callable[[str], None], quiet: bool, **options: Any
+    paths: Sequence[str], *, host: str, announce: Callable[[str], None], quiet: bool, **options: Any
 ) -> None:
     """`graphtape replay`: see `graphtape.replayer.run` for the options."""
+    from graphtape.protocol.access import is_loopback_host  # noqa: PLC0415
     from graphtape.replayer import run  # noqa: PLC0415
 
+    if not is_loopback_host(host) and not quiet:
+        warning = f"{host} is not a loopback address: whoever reaches this machine can read the cassettes"
+        print(f"graphtape: {warning}", file=sys.stderr, flush=True)
+
     async def serve(stop: asyncio.Event) -> None:
-        await run(paths, announce=announce, log=None if quiet else sys.stderr, stop=stop, **options)
+        await run(
+            paths, host=host, announce=announce, log=None if quiet else sys.stderr, stop=stop, **options
+        )
 
     run_until_stopped(serve)

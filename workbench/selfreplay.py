@@ -1,0 +1,394 @@
+"""`verify`: is a cassette whole, and does it play to its own bytes?
+
+Knows cassettes, the replayer and the plain client. Its one rule: a cassette is played against itself at `max`,
+strictly, request after request in recorded order; what cannot be repeated that way is named, never counted as good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from graphtape.cassettes.errors import DamagedCassette, UndecodableBody
+from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Headers, Response
+from graphtape.cassettes.preview import event_preview, parse_json
+from graphtape.cassettes.reader import Cassette, CheckReport
+from graphtape.cassettes.streams import content_codings, decoded_chunks, timed_blocks
+from graphtape.cassettes.text import Paint, format_bytes, plural, visible
+from graphtape.protocol.errors import EventTooLarge
+from graphtape.protocol.headers import end_to_end, get
+from graphtape.protocol.operations import Operation, Resolved, resolve
+from graphtape.protocol.sse import Decoder
+from graphtape.replayer import serve
+from graphtape.workbench.client import NoAnswer, Received, new_session, send
+from graphtape.workbench.serving import loop_factory
+
+_PATIENCE_S = 10.0
+"""How long the replay may be silent at `max`, where nothing waits."""
+
+_NOT_COMPARED = {
+    Ending.UNREACHED: "the upstream was not reached",
+    Ending.UNFINISHED: "unfinished",
+}
+
+# What our own servers add or remove; the recorded ones are kept in the file and never sent.
+_OUR_HEADERS = (b"access-control-", b"graphtape-")
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """One place where the replay is not what was recorded."""
+
+    exchange: int
+    request: str
+    what: str
+    """`status`, `header NAME`, `event N`, `body`, `ending` or `answer`."""
+    recorded: str
+    replayed: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The outcome of `verify`."""
+
+    path: str
+    digest: str = ""
+    report: CheckReport | None = None
+    compared: int = 0
+    departures: list[Departure] = field(default_factory=list)
+    set_aside: list[tuple[int, str]] = field(default_factory=list)
+    """(exchange, why it was not compared)."""
+    damage: str = ""
+    damaged_at: int | None = None
+
+    @property
+    def state(self) -> str:
+        """`sound`, `unfinished`, `damaged` or `self-replay differs`."""
+        if self.damage:
+            return "damaged"
+        if self.departures:
+            return "self-replay differs"
+        return "sound" if self.report is not None and self.report.finished else "unfinished"
+
+    @property
+    def passed(self) -> bool:
+        return not self.damage and not self.departures
+
+
+def verify_cassette(path: str) -> Verdict:
+    """Check a cassette's integrity, then play it against itself.
+
+    Raises:
+        CassetteError: it is no cassette, or of a later format. Damage is a verdict, not an error.
+    """
+    verdict = Verdict(path)
+    try:
+        with Cassette.open(path) as cassette:
+            verdict.report = cassette.check()
+            verdict.digest = cassette.digest()
+            if len(cassette.exchanges):
+                with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                    runner.run(_self_replay(cassette, path, verdict))
+    except DamagedCassette as damage:
+        verdict.damage, verdict.damaged_at = damage.reason, damage.offset
+    return verdict
+
+
+async def _self_replay(cassette: Cassette, path: str, verdict: Verdict) -> None:
+    async with AsyncExitStack() as stack:
+        mock = await stack.enter_async_context(serve(path, speed="max", match="strict"))
+        session = await stack.enter_async_context(new_session())
+        player = _Player(cassette, mock.url, session, verdict)
+        await player.play()
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """One exchange that can be asked for again."""
+
+    summary: ExchangeSummary
+    resolved: Resolved | None
+    beside: int | None
+    """The earlier exchange of the same thread that was still open when this one was asked for."""
+
+    @property
+    def thread(self) -> str | None:
+        return self.resolved.params.get("thread_id") if self.resolved else None
+
+
+class _Player:
+    def __init__(
+        self, cassette: Cassette, url: str, session: aiohttp.ClientSession, verdict: Verdict
+    ) -> None:
+        self._cassette = cassette
+        self._url = url
+        self._session = session
+        self._verdict = verdict
+
+    async def play(self) -> None:
+        """Ask for everything once, in order. Streams of threads stay open beside the rest, as they were."""
+        followers: list[tuple[_Recorded, asyncio.Task[Received]]] = []
+        open_now: list[_Recorded] = []
+        for summary in self._cassette.exchanges:
+            recorded = self._placed(summary, open_now)
+            if (reason := _NOT_COMPARED.get(summary.ending)) is not None or summary.status in (None, 101):
+                self._verdict.set_aside.append((summary.number, reason or "no plain HTTP answer"))
+                continue
+            if recorded.resolved is not None and recorded.resolved.operation is Operation.JOIN_THREAD_STREAM:
+                attached = asyncio.Event()
+                task = asyncio.create_task(self._ask(self._cassette.exchange(summary.number), attached))
+                await asyncio.wait(
+                    {task, asyncio.ensure_future(attached.wait())}, return_when="FIRST_COMPLETED"
+                )
+                followers.append((recorded, task))
+                continue
+            await self._compare(recorded, self._ask(self._cassette.exchange(summary.number)))
+        for recorded, task in followers:
+            await self._compare(recorded, task)
+
+    def _placed(self, summary: ExchangeSummary, open_now: list[_Recorded]) -> _Recorded:
+        resolved = resolve(summary.method, summary.target)
+        thread = resolved.params.get("thread_id") if resolved else None
+        open_now[:] = [
+            earlier
+            for earlier in open_now
+            if earlier.summary.recording == summary.recording
+            and (earlier.summary.ended_ns is None or earlier.summary.ended_ns > summary.at_ns)
+        ]
+        beside = next((one.summary.number for one in open_now if thread and one.thread == thread), None)
+        recorded = _Recorded(summary, resolved, beside)
+        if resolved is not None and resolved.route.answer is not None:
+            if resolved.operation is not Operation.JOIN_THREAD_STREAM:
+                open_now.append(recorded)
+        return recorded
+
+    async def _ask(self, exchange: Exchange, attached: asyncio.Event | None = None) -> Received:
+        def answered(_status: int, _headers: Headers) -> None:
+            if attached is not None:
+                attached.set()
+
+        return await send(
+            self._session,
+            self._url,
+            exchange.request,
+            exchange.request_body,
+            answered=answered,
+            enough=None if exchange.ending is Ending.COMPLETE else _Enough(exchange),
+        )
+
+    async def _compare(self, recorded: _Recorded, answer: Any) -> None:
+        number = recorded.summary.number
+        exchange = self._cassette.exchange(number)
+        try:
+            received = await asyncio.wait_for(answer, _PATIENCE_S)
+            found = list(_departures(exchange, received))
+        except NoAnswer as error:
+            found = [("answer", f"status {recorded.summary.status}", str(error))]
+        except TimeoutError:
+            found = [
+                ("answer", f"status {recorded.summary.status}", f"nothing more came in {_PATIENCE_S:.0f} s")
+            ]
+        if found and (reason := _unrepeatable(recorded, exchange)):
+            self._verdict.set_aside.append((number, reason))
+            return
+        self._verdict.compared += 1
+        line = f"{exchange.request.method} {exchange.request.target}"
+        self._verdict.departures += [Departure(number, line, *one) for one in found]
+
+
+def _unrepeatable(recorded: _Recorded, exchange: Exchange) -> str:
+    """Why an answer that differs proves nothing, or the empty string.
+
+    At `max` a run is at its end when the next request is sent: what was asked for while it ran cannot come again.
+    """
+    if recorded.beside is not None:
+        return f"asked while exchange {recorded.beside} was still open, which its answer depends on"
+    is_json, value = parse_json(exchange.body)
+    if is_json and isinstance(value, dict) and value.get("status") in ("pending", "running", "busy"):
+        return f"shows a run that was {value['status']}, and a replay at max has ended it"
+    return ""
+
+
+class _Enough:
+    """Whether what came holds as much as the recording does, for responses that did not end by themselves."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        assert exchange.response is not None
+        self._left = len(exchange.body)
+        self._decoder: Decoder | None = None
+        if _is_stream(exchange.response.headers) and not content_codings(exchange.response):
+            # A replay at max has no heartbeats: only events count.
+            self._decoder = Decoder()
+            self._left = sum(len(raw) for raw in _events(exchange.response, exchange.chunks))
+
+    def __call__(self, data: bytes) -> bool:
+        if self._decoder is None:
+            self._left -= len(data)
+        else:
+            self._left -= sum(
+                block.end - block.start for block in self._decoder.feed(data) if not block.is_comment
+            )
+        return self._left <= 0
+
+
+def _departures(exchange: Exchange, received: Received) -> Iterator[tuple[str, str, str]]:
+    recorded = exchange.response
+    assert recorded is not None
+    if recorded.status != received.status:
+        detail = received.body[:300].decode("utf-8", "replace")
+        yield "status", str(recorded.status), f"{received.status} {detail}"
+        return
+    yield from _header_departures(recorded.headers, received.headers)
+    complete = exchange.ending is Ending.COMPLETE
+    if _is_stream(recorded.headers):
+        yield from _stream_departures(exchange, recorded, received, complete=complete)
+    else:
+        # A wait keeps its connection alive with newlines, which a replay at max does not need.
+        one, two = exchange.body.lstrip(b"\n"), received.body.lstrip(b"\n")
+        if (one != two) if complete else not two.startswith(one):
+            at = next(
+                (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
+            )
+            yield f"body from byte {at}", _piece(one, at), _piece(two, at)
+    if complete and not received.whole:
+        yield "ending", "complete", "the connection broke"
+
+
+def _header_departures(recorded: Headers, replayed: Headers) -> Iterator[tuple[str, str, str]]:
+    one, two = _compared_headers(recorded), _compared_headers(replayed)
+    for name in [*one, *(name for name in two if name not in one)]:
+        if one.get(name) != two.get(name):
+            shown = (", ".join(side.get(name, ["(absent)"])) for side in (one, two))
+            recorded_value, replayed_value = shown
+            yield f"header {name}", recorded_value, replayed_value
+
+
+def _compared_headers(headers: Headers) -> dict[str, list[str]]:
+    kept: dict[str, list[str]] = {}
+    for name, value in end_to_end(headers):
+        key = name.lower()
+        if not key.startswith(_OUR_HEADERS) and key != b"content-length":
+            kept.setdefault(key.decode("latin-1"), []).append(value.decode("utf-8", "backslashreplace"))
+    return kept
+
+
+def _stream_departures(
+    exchange: Exchange, recorded: Response, received: Received, *, complete: bool
+) -> Iterator[tuple[str, str, str]]:
+    answer = Response(0, received.status, received.reason, received.headers)
+    try:
+        one = _events(recorded, exchange.chunks)
+        two = _events(answer, (Chunk(0, received.body),))
+    except (UndecodableBody, EventTooLarge):
+        if exchange.body != received.body[: None if complete else len(exchange.body)]:
+            yield "body", f"{len(exchange.body)} bytes", f"{len(received.body)} other bytes"
+        return
+    for number, raw in enumerate(one, 1):
+        other = two[number - 1] if number <= len(two) else None
+        if raw != other:
+            yield f"event {number}", _event(raw), "(nothing)" if other is None else _event(other)
+            return
+    if complete and len(two) > len(one):
+        yield f"event {len(one) + 1}", "(nothing)", _event(two[len(one)])
+
+
+def _events(response: Response, chunks: tuple[Chunk, ...]) -> list[bytes]:
+    """The bytes of every block that is no mere comment. A tail that was cut off proves nothing."""
+    timed = timed_blocks(decoded_chunks(response, chunks))
+    return [one.raw for one in timed if not one.block.is_comment and one.block.terminated]
+
+
+def _is_stream(headers: Headers) -> bool:
+    return (get(headers, b"content-type") or b"").strip().lower().startswith(b"text/event-stream")
+
+
+def _event(raw: bytes) -> str:
+    (block, *_) = [*Decoder().feed(raw), None]
+    if block is None:
+        return _piece(raw, 0)
+    tail = f"  id {block.id}" if block.id is not None else ""
+    return f"{block.name}  {event_preview(block.name or '', block.data)}{tail}"
+
+
+def _piece(data: bytes, at: int) -> str:
+    return data[max(at - 20, 0) : at + 100].decode("utf-8", "replace") or "(end)"
+
+
+def format_verdict(verdict: Verdict, *, paint: Paint | None = None) -> Iterator[str]:
+    """The lines that `verify` prints."""
+    paint = paint or Paint()
+    role = "bad" if not verdict.passed else "good" if verdict.state == "sound" else "warn"
+    yield f"{visible(verdict.path)}: {paint(role, verdict.state)}"
+    if verdict.damage:
+        yield f"  at byte {verdict.damaged_at}: {verdict.damage}"
+        yield "  graphtape ls and show still read what stands before it"
+    report = verdict.report
+    if report is None:
+        return
+    counted = f"{plural(report.exchanges, 'exchange')}, {format_bytes(report.response_bytes)} of responses"
+    yield f"  {counted}, {verdict.digest}"
+    if not report.finished:
+        whole = report.exchanges - len(report.unfinished)
+        rest = f"; without an end: {_numbers(report.unfinished)}" if report.unfinished else ""
+        yield f"  the recorder did not close the file: {plural(whole, 'exchange')} whole{rest}"
+    if report.torn_at is not None:
+        yield f"  the file breaks off: nothing after byte {report.torn_at} could be read"
+    if report.unknown_frames:
+        yield f"  {plural(report.unknown_frames, 'frame')} of a kind that this version does not know"
+    good = verdict.compared - len({departure.exchange for departure in verdict.departures})
+    yield f"  self-replay: {good} of {plural(report.exchanges, 'exchange')} answered with the recorded bytes"
+    for number, reason in verdict.set_aside:
+        yield paint("faint", f"    exchange {number} not compared: {reason}")
+    for departure in verdict.departures:
+        yield paint(
+            "title", f"    exchange {departure.exchange}  {visible(departure.request)}: {departure.what}"
+        )
+        yield paint("left", f"      - recorded  {visible(departure.recorded)}")
+        yield paint("right", f"      + replayed  {visible(departure.replayed)}")
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """The document that `verify --json` prints."""
+    report = verdict.report
+    return {
+        "file": verdict.path,
+        "verdict": verdict.state,
+        "passed": verdict.passed,
+        "digest": verdict.digest or None,
+        "damage": {"offset": verdict.damaged_at, "reason": verdict.damage} if verdict.damage else None,
+        "integrity": None
+        if report is None
+        else {
+            "exchanges": report.exchanges,
+            "unfinished": list(report.unfinished),
+            "reads": report.chunks,
+            "response_bytes": report.response_bytes,
+            "finished": report.finished,
+            "torn_at": report.torn_at,
+            "unknown_frames": report.unknown_frames,
+        },
+        "self_replay": {
+            "compared": verdict.compared,
+            "differences": [
+                {
+                    "exchange": one.exchange,
+                    "request": one.request,
+                    "what": one.what,
+                    "recorded": one.recorded,
+                    "replayed": one.replayed,
+                }
+                for one in verdict.departures
+            ],
+            "not_compared": [{"exchange": number, "reason": reason} for number, reason in verdict.set_aside],
+        },
+    }
