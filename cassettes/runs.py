@@ -162,6 +162,8 @@ class RecordedRun:
     thread: RecordedThread | None = None
     step: int = 0
     """Position among the steps of its thread, from 0."""
+    done: Moment = (0, 0)
+    """When the cassette first shows that it was over."""
 
     @property
     def answer(self) -> str:
@@ -323,8 +325,9 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
         if call.route is not None and call.answered:
             _place(call, call.route, tapes, by_run)
     for run in tapes.runs:
+        run.done = _run_done(run)
         if run.thread is not None and not run.refused:
-            run.thread.steps.append(RecordedStep(run.call, run, _run_done(run)))
+            run.thread.steps.append(RecordedStep(run.call, run, run.done))
     for thread in tapes.threads.values():
         thread.steps.sort(key=lambda step: step.call.order)
         for position, step in enumerate(thread.steps):

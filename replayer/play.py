@@ -113,7 +113,7 @@ def viewed(run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids:
 def _silent_tape(run: RecordedRun) -> Tape:
     summary = run.call.summary
     head_ns = (summary.response_ns if summary.response_ns is not None else summary.at_ns) - summary.at_ns
-    end_ns = run.call.ended[1] - summary.at_ns
+    end_ns = run.done[1] - summary.at_ns if run.done[0] == summary.recording else head_ns
     return Tape(summary.number, head_ns, (), max(head_ns, end_ns), summary.ending is Ending.COMPLETE)
 
 
@@ -158,7 +158,8 @@ class Play:
         self.derived = seen.derived
         self.silent = seen.silent
         self.final: Any = None
-        if seen.silent and run.answer == "wait":
+        """What a wait or join answered in the end, where no events were recorded."""
+        if seen.silent:
             self.final = parsed(ids.apply(orjson.dumps(run.values())))
         self.options = options
         self.ids = ids

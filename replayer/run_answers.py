@@ -26,6 +26,7 @@ from graphtape.replayer.answers import (
     not_recorded,
     recorded_answer,
     refused_view,
+    same_query,
     staged_read,
 )
 from graphtape.replayer.match import Match, Miss
@@ -33,7 +34,6 @@ from graphtape.replayer.plain import run_miss
 from graphtape.replayer.plan import Head, Part, Plan
 from graphtape.replayer.play import END_OF_TIME_NS, Play, parsed
 from graphtape.replayer.replies import (
-    STREAM_HEADERS,
     json_plan,
     origin_headers,
     recorded_plan,
@@ -222,19 +222,28 @@ def join_stream(turn: Turn) -> Answer:
             f"The stream of run {play.run_id}",
             "Record the run with POST .../runs/stream, or join its stream from the start while recording.",
         )
-    like = play.run.call
-    head = Head(
-        200,
-        "OK",
-        (*origin_headers(like), *run_locations(play, suffix="stream", stateful=True), *STREAM_HEADERS),
-    )
+    last_event_id = turn.asked.headers.get("last-event-id", "")
+    locations = run_locations(play, suffix="stream", stateful=True)
+    same = _recorded_join(turn, play, last_event_id)
     return JoinStream(
         play,
-        head,
+        stream_head(same or play.run.call, ids=play.ids, locations=locations, verbatim=same is not None),
         JoinFilter.parse(turn.asked.all_of("stream_mode")),
-        turn.asked.headers.get("last-event-id", ""),
+        last_event_id,
         turn.asked.flag("cancel_on_disconnect"),
     )
+
+
+def _recorded_join(turn: Turn, play: Play, last_event_id: str) -> RecordedCall | None:
+    """The recorded join of the same kind that asked for the same: its head is the answer's."""
+    for join in play.run.joins:
+        if join.operation is not turn.operation or not join.answered:
+            continue
+        headers = join.cassette.request(join.number)[0].headers
+        cursor = next((value for name, value in headers if name.lower() == b"last-event-id"), b"")
+        if cursor.decode("latin-1") == last_event_id and same_query(join.query, turn.asked.query):
+            return join
+    return None
 
 
 def _no_such_run(turn: Turn) -> Reply:
@@ -267,6 +276,10 @@ def join_run(turn: Turn) -> Answer:
         )
         body = b'{"__error__":' + RUN_NOT_FOUND + b"}"
         return Reply(Plan(wait_head(None, locations), 0, (Part(0, body),), 0))
+    same = _recorded_join(turn, play, "")
+    if same is not None:
+        plan = recorded_plan(same, play.ids)
+        return RunWait(play, plan.head, plan)
     if wait_answer(play, END_OF_TIME_NS) is None and play.tape.whole:
         return not_recorded("What the run answers in the end", _WAIT_HOW)
     head = wait_head(play.run.call, run_locations(play, suffix="join", stateful=True))

@@ -134,7 +134,7 @@ class Sender:
                     await self._until_over(play)
                 play.complete()
             else:
-                if answer.body is not None and play.started_ns == self.started_ns:
+                if answer.body is not None and play.answer == "wait" and play.started_ns == self.started_ns:
                     return await self.reply(Reply(answer.body, recorded=True))
                 response = await self._wait_with_newlines(answer)
             if not play.tape.whole and play.cancelled_ns is None:

@@ -129,10 +129,16 @@ class _Mock:
             answer = answer_of(self.session, asked, started_ns)
         except GraphtapeError as error:
             # E.g. damage in the cassette that only this read came upon.
-            self.log(f"{request.method} {path} 500 {error}")
-            return await sender.reply(Reply(json_plan(500, {"detail": str(error)})))
+            return await self._failed(sender, f"{request.method} {path}", str(error))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not show a client or a user a traceback
+            text = f"graphtape failed on this request ({type(error).__name__}: {error}). Please report it with the cassette."
+            return await self._failed(sender, f"{request.method} {path}", text)
         self._log(asked, answer)
         return await self._send(sender, answer)
+
+    async def _failed(self, sender: Sender, what: str, text: str) -> web.StreamResponse:
+        self.log(f"{what} 500 {text}")
+        return await sender.reply(Reply(json_plan(500, {"detail": text})))
 
     def _refused(self, request: web.Request, host: str | None, origin: str | None) -> Reply | None:
         wrong_host = self.hosts.check(host)
