@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -387,7 +388,7 @@ pieces_of_streams = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(pieces_of_streams)
 def test_any_bytes_in_any_pieces(pieces: list[bytes]) -> None:
     """However a stream is cut, the blocks are those of the slow oracle, and their ranges partition it."""
@@ -401,3 +402,123 @@ def test_any_bytes_in_any_pieces(pieces: list[bytes]) -> None:
     edges = [0, *(block.end for block in blocks)]
     assert [block.start for block in blocks] == edges[:-1]
     assert edges[-1] == len(stream)
+
+
+@pytest.mark.slow
+def test_a_large_event_in_small_pieces_takes_linear_time() -> None:
+    """Four times the bytes take about four times as long, not sixteen times."""
+
+    def seconds(pieces: int) -> float:
+        decoder = Decoder()
+        started = time.perf_counter()
+        decoder.feed(b"data: ")
+        for _ in range(pieces):
+            decoder.feed(b"y" * 512)
+        assert len(decoder.feed(b"\r\n\r\n")) == 1
+        return time.perf_counter() - started
+
+    small = min(seconds(4000) for _ in range(3))
+    assert min(seconds(16000) for _ in range(3)) < small * 10
+
+
+# Where the Python SDK reads a stream otherwise than WHATWG: (stream, what WHATWG dispatches, what the SDK yields), each
+# event as (event, data, id). The SDK parses data as JSON and gives None for an id never seen or reset.
+Seen = tuple[str, object, str | None]
+PYTHON_SDK: dict[str, tuple[bytes, list[Seen], list[Seen] | str]] = {
+    "the same: one event": (b"event: a\r\ndata: 1\r\nid: 7\r\n\r\n", [("a", b"1", "7")], [("a", 1, "7")]),
+    "the same: id persists": (
+        b"id: 7\ndata: 1\n\ndata: 2\n\n",
+        [("", b"1", "7"), ("", b"2", "7")],
+        [("", 1, "7"), ("", 2, "7")],
+    ),
+    "the same: empty id resets": (
+        b"id: 7\ndata: 1\n\nid\ndata: 2\n\n",
+        [("", b"1", "7"), ("", b"2", "")],
+        [("", 1, "7"), ("", 2, None)],
+    ),
+    "the same: id with NUL": (b"id: 7\0\ndata: 1\n\n", [("", b"1", "")], [("", 1, None)]),
+    "the same: BOM at the start": (b"\xef\xbb\xbfdata: 1\n\n", [("", b"1", "")], [("", 1, None)]),
+    "the same: BOM later": (
+        b"data: 1\n\n\xef\xbb\xbfevent: a\ndata: 2\n\n",
+        [("", b"1", ""), ("", b"2", "")],
+        [("", 1, None), ("", 2, None)],
+    ),
+    "the same: lone CR": (
+        b"data: 1\r\rdata: 2\r\r",
+        [("", b"1", ""), ("", b"2", "")],
+        [("", 1, None), ("", 2, None)],
+    ),
+    "the same: comments": (b": heartbeat\r\n\r\n", [], []),
+    "the same: id or retry alone": (b"id: 7\n\nretry: 5\n\n", [], []),
+    "the same: raw Unicode line ends": (
+        'data: "\u2028\x85"\n\n'.encode(),
+        [("", '"\u2028\x85"'.encode(), "")],
+        [("", "\u2028\x85", None)],
+    ),
+    "an event without data is yielded": (b"event: end\n\n", [], [("end", None, None)]),
+    "empty data is None": (b"event: a\ndata:\n\n", [("a", b"", "")], [("a", None, None)]),
+    "data of blanks is None": (b"data:  \t\n\n", [("", b" \t", "")], [("", None, None)]),
+    "the unterminated last event is yielded": (b"event: a\ndata: 1\nid: 7\n", [], [("a", 1, "7")]),
+    "the unterminated last line too": (b"event: a\ndata: 1", [], [("a", 1, None)]),
+    "several data lines are JSON joined with LF": (
+        b'data: {"a":\ndata: 1}\n\n',
+        [("", b'{"a":\n1}', "")],
+        [("", {"a": 1}, None)],
+    ),
+    "a newline inside a JSON text raises": (
+        b'data: "p\ndata: q"\n\n',
+        [("", b'"p\nq"', "")],
+        "JSONDecodeError",
+    ),
+    "data that is no JSON raises": (b"data: first event\n\n", [("", b"first event", "")], "JSONDecodeError"),
+    "NaN raises": (b"data: NaN\n\n", [("", b"NaN", "")], "JSONDecodeError"),
+    "an escaped lone surrogate raises": (b'data: "\\ud800"\n\n', [("", b'"\\ud800"', "")], "JSONDecodeError"),
+    "integers beyond 64 bits lose digits": (
+        b"data: 123456789012345678901\n\n",
+        [("", b"123456789012345678901", "")],
+        [("", 1.2345678901234568e20, None)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PYTHON_SDK)
+def test_what_whatwg_dispatches(case: str) -> None:
+    """The left half of the table: our decoder follows WHATWG."""
+    stream, expected, _ = PYTHON_SDK[case]
+    decoder = Decoder()
+    seen: list[Seen] = []
+    for byte in stream:
+        events = [block for block in decoder.feed(bytes([byte])) if block.is_event]
+        seen += [(block.name or "", block.data, decoder.last_event_id) for block in events]
+    tail = decoder.finish()
+    assert tail is None or not tail.is_event
+    assert seen == expected
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("pieces", ["whole", "byte by byte"])
+@pytest.mark.parametrize("case", PYTHON_SDK)
+def test_what_the_python_sdk_yields(case: str, pieces: str) -> None:
+    """The right half of the table: the installed SDK's decoder, driven as its client drives it."""
+    from langgraph_sdk.sse import BytesLineDecoder, SSEDecoder
+
+    stream, _, expected = PYTHON_SDK[case]
+    fed = [stream] if pieces == "whole" else [stream[i : i + 1] for i in range(len(stream))]
+    reader, decoder = BytesLineDecoder(), SSEDecoder()
+    seen: list[Seen] = []
+
+    def read() -> None:
+        lines = [bytes(line) for piece in fed for line in reader.decode(piece)]
+        lines += [bytes(line) for line in reader.flush()]
+        for line in [*lines, b""]:  # at the end of the stream the client decodes one blank line more
+            part = decoder.decode(line)
+            if part is not None and (part.event or decoder.has_data):
+                seen.append((part.event, part.data, part.id))
+
+    if isinstance(expected, str):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the name of the class is in the table
+            read()
+        assert type(caught.value).__name__ == expected
+    else:
+        read()
+        assert seen == expected
