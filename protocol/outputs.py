@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from graphtape.protocol.messages import Json, JsonObject, UnknownShape, is_message, iter_listed, iter_messages
@@ -26,11 +27,17 @@ from graphtape.protocol.messages import Json, JsonObject, UnknownShape, is_messa
 _PUSH: Final = "__pregel_push"
 _PULL: Final = "__pregel_pull"
 _WRITES: Final = "$writes"
-# Outputs of the functional API, whose Python type (and with it what the server finds) JSON does not tell.
-_FUNCTIONAL: Final = frozenset({"__return__", "__end__"})
+_ENTRYPOINT: Final = ["__start__"]
+# Outputs of the functional API: of a task, and of the entrypoint.
+_RETURN: Final = "__return__"
+_END: Final = "__end__"
 # Where the part of a message's metadata begins that belongs to its task.
 _TASK_KEYS_FROM: Final = "langgraph_step"
 _INTEGRATION: Final = "ls_integration"
+# What `tasks` leaves out of a task's metadata.
+_NOT_OF_TASKS: Final = frozenset(
+    {"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", _INTEGRATION}
+)
 _MODEL_KEY: Final = "ls_model_type"
 
 
@@ -55,10 +62,16 @@ class _Task:
     triggers: Json
     metadata: JsonObject
     path: Json
+    """`langgraph_path`; None for a call until it is needed."""
+    namespace: str
+    callers: tuple[_Task, ...] = ()
+    """Of a call of the functional API: the tasks that were running, of which one called it."""
+    calls: list[_Task] = field(default_factory=list)
+    """Calls that this task may have made, in order."""
     children_open: set[str] = field(default_factory=set)
     child_failed: bool = False
-    sent: dict[str, int] = field(default_factory=dict)
-    """Messages of its output that the recording has: id to place among them."""
+    sent: set[str] = field(default_factory=set)
+    """Ids of the messages of its output that the recording has."""
     sent_metadata: JsonObject | None = None
 
 
@@ -72,14 +85,23 @@ class Rebuilt:
 
 
 class RootOutputs:
-    """Follows a recording with subgraphs and says what a run without them would have sent."""
+    """Follows a recording with subgraphs and says what a run without them would have sent.
 
-    def __init__(self) -> None:
+    Args:
+        lenient: where the recording leaves a doubt, take the likelier case (an entrypoint returns its value as it
+            is; anything else sends nothing) and note it in `doubts`, instead of raising.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self._lenient = lenient
+        self.doubts: list[str] = []
+        """What a lenient reading took for granted."""
         self.restart()
 
     def restart(self) -> None:
         """Forget everything: a new attempt of the run begins."""
         self._tasks: dict[str, _Task] = {}
+        self._running: dict[str, _Task] = {}
         self._ended: set[str] = set()
         self._pushes: dict[Json, int] = {}
         self._seen_by_root: set[str] = set()
@@ -94,6 +116,7 @@ class RootOutputs:
         self._seen_by_all |= seen
         task_id = str(payload.get("id"))
         if namespace:
+            self._callers_by_namespace(namespace)
             parent = self._parent(namespace)
             if parent is not None:
                 parent.children_open.add(task_id)
@@ -101,15 +124,27 @@ class RootOutputs:
         self._seen_by_root |= seen
         name = str(payload.get("name"))
         triggers = payload.get("triggers")
-        path: Json = [_PULL, name]
-        if triggers == [_PUSH]:
-            index = self._pushes.get(step, 0)
-            self._pushes[step] = index + 1
-            path = [_PUSH, index, False]
         metadata = payload.get("metadata")
-        self._tasks[task_id] = _Task(
-            task_id, name, step, triggers, metadata if isinstance(metadata, dict) else {}, path
+        task = _Task(
+            id=task_id,
+            name=name,
+            step=step,
+            triggers=triggers,
+            metadata=metadata if isinstance(metadata, dict) else {},
+            path=[_PULL, name],
+            namespace=f"{name}:{task_id}",
         )
+        if triggers == [_PUSH]:
+            self._pushed(task)
+        self._tasks[task_id] = task
+        self._running[task_id] = task
+
+    def task_cached(self, name: str) -> None:
+        """`updates` says that a root task of this name had its output already, from before an interrupt."""
+        for task_id, task in self._running.items():
+            if task.name == name:
+                del self._running[task_id]
+                return
 
     def inner_task_ended(self, namespace: tuple[str, ...], payload: JsonObject) -> None:
         """A result below the root, from `tasks` or `debug`; twice is harmless."""
@@ -135,14 +170,16 @@ class RootOutputs:
         if namespace:
             return None
         self._seen_by_root.add(message_id)
-        if _MODEL_KEY in metadata:
-            return None
-        task = self._tasks.get(str(metadata.get("langgraph_checkpoint_ns")).rpartition(":")[2])
+        checkpoint_namespace = str(metadata.get("langgraph_checkpoint_ns"))
+        task = self._tasks.get(checkpoint_namespace.rpartition(":")[2])
         if task is None:
             return None
-        task.sent.setdefault(message_id, len(task.sent))
-        task.sent_metadata = metadata
         task.path = metadata.get("langgraph_path")
+        task.namespace = checkpoint_namespace
+        if _MODEL_KEY in metadata:
+            return None
+        task.sent.add(message_id)
+        task.sent_metadata = metadata
         return task.id
 
     def has_ended(self, metadata: JsonObject) -> bool:
@@ -162,22 +199,29 @@ class RootOutputs:
             UnknownShape: there is something to put, and the recording does not prove how.
         """
         task = self._tasks.get(str(payload.get("id")))
-        if task is None or payload.get("error") is not None or payload.get("interrupts"):
+        self._running.pop(str(payload.get("id")), None)
+        if payload.get("error") is not None or payload.get("interrupts"):
             return []
         result = payload.get("result")
         if not isinstance(result, dict):
             return []
         # Seen by an inner level only: the root would have sent these.
         hidden = self._seen_by_all - self._seen_by_root
-        found = [m for m in _anywhere(result) if m["id"] in hidden]
-        if not found:
+        if not any(message["id"] in hidden for message in _anywhere(result)):
             return []
-        if task.children_open:
+        if task is None:
+            raise UnknownShape(
+                f"an end of {payload.get('name')!r}, which never started, with messages of a subgraph"
+            )
+        if task.children_open and not task.sent:
             if task.child_failed:
                 raise UnknownShape(f"node {task.name!r} went on after a part of its subgraph had failed")
             return []
         rebuilt: list[Rebuilt] = []
         waiting: list[JsonObject] = []
+        if _END in result:
+            # If it was wrapped in `entrypoint.final`, the server did not look inside; JSON does not tell.
+            self._doubt(f"the entrypoint {task.name!r} returned messages of a graph it called")
         for message in _ordered(task.name, result, update):
             message_id = message["id"]
             if message_id in task.sent:
@@ -189,11 +233,60 @@ class RootOutputs:
         rebuilt += (Rebuilt(m, self._metadata(task), None) for m in waiting)
         return rebuilt
 
+    def _doubt(self, shape: str) -> None:
+        if not self._lenient:
+            raise UnknownShape(shape)
+        self.doubts.append(shape)
+
+    def _pushed(self, task: _Task) -> None:
+        """A pushed task is the n-th `Send` of its step, or in a functional graph a call."""
+        running = tuple(other for other in self._running.values() if other.step == task.step)
+        if any(other.triggers == _ENTRYPOINT for other in running):
+            task.path = None
+            task.callers = running
+            for caller in running:
+                caller.calls.append(task)
+            return
+        index = self._pushes.get(task.step, 0)
+        self._pushes[task.step] = index + 1
+        task.path = [_PUSH, index, False]
+
+    def _locate_call(self, task: _Task) -> None:
+        """Find the path of a call: who called it, and as the how manieth.
+
+        Raises:
+            UnknownShape: it cannot be told.
+        """
+        if task.path is not None:
+            return
+        if len(task.callers) != 1:
+            raise UnknownShape(f"calls of the functional API that ran at once, {task.name!r} among them")
+        (caller,) = task.callers
+        self._locate_call(caller)
+        index = 0
+        for call in caller.calls:
+            if call is task:
+                break
+            if len(call.callers) != 1:
+                raise UnknownShape(f"calls of the functional API that ran at once, {call.name!r} among them")
+            index += call.callers[0] is caller
+        task.path = [_PUSH, caller.path, index, True]
+        task.namespace = f"{caller.namespace}|{task.namespace}"
+
+    def _callers_by_namespace(self, namespace: tuple[str, ...]) -> None:
+        """An event below a call names the call's caller."""
+        chain = [self._tasks.get(segment.rpartition(":")[2]) for segment in namespace]
+        for caller, call in pairwise(chain):
+            if caller is None or call is None:
+                return
+            if len(call.callers) > 1:
+                call.callers = (caller,)
+
     def _parent(self, namespace: tuple[str, ...]) -> _Task | None:
-        # A second graph that a node calls has its number as a further segment: `call:<id>|1`.
-        if len(namespace) > 1 and not (len(namespace) == 2 and namespace[1].isdecimal()):
-            return None
-        return self._tasks.get(namespace[0].rpartition(":")[2])
+        # A second graph that a node calls has its number as a further segment: `call:<id>|1`. A task of the
+        # functional API stands behind its caller.
+        last = namespace[-2] if len(namespace) > 1 and namespace[-1].isdecimal() else namespace[-1]
+        return self._tasks.get(last.rpartition(":")[2])
 
     def _metadata(self, task: _Task) -> JsonObject:
         if task.sent_metadata is not None:
@@ -202,10 +295,16 @@ class RootOutputs:
             raise UnknownShape(
                 f"node {task.name!r} returned a message before any event showed a message's metadata"
             )
+        self._locate_call(task)
         own = {
             key: value for key, value in task.metadata.items() if key not in self._template and key != "tags"
         }
-        shared = {key: task.metadata.get(key, value) for key, value in self._template.items()}
+        # The template may be of an inner level that was called with metadata of its own.
+        shared = {
+            key: task.metadata.get(key, value)
+            for key, value in self._template.items()
+            if key in task.metadata or key in _NOT_OF_TASKS
+        }
         shared[_INTEGRATION] = task.metadata.get(_INTEGRATION, "langgraph")
         return {
             **shared,
@@ -213,7 +312,7 @@ class RootOutputs:
             "langgraph_node": task.name,
             "langgraph_triggers": task.triggers,
             "langgraph_path": task.path,
-            "langgraph_checkpoint_ns": f"{task.name}:{task.id}",
+            "langgraph_checkpoint_ns": task.namespace,
             **own,
         }
 
@@ -231,9 +330,8 @@ def _template(metadata: JsonObject) -> JsonObject | None:
 def _anywhere(result: JsonObject) -> Iterable[JsonObject]:
     """The messages of a result, functional outputs and several writes included, in no meaningful order."""
     for channel, value in result.items():
-        if channel in _FUNCTIONAL:
-            yield from iter_listed(value)
-            yield from iter_messages(None if is_message(value) else value)
+        if channel in (_RETURN, _END):
+            yield from _returned(value)
             continue
         for write in _writes(value):
             yield from iter_listed(write)
@@ -241,8 +339,10 @@ def _anywhere(result: JsonObject) -> Iterable[JsonObject]:
 
 def _ordered(name: str, result: JsonObject, update: Json) -> Iterable[JsonObject]:
     """The messages of a result in the order in which the server comes upon them."""
-    if not _FUNCTIONAL.isdisjoint(result):
-        raise UnknownShape(f"{name!r} of the functional API returned messages of a graph it called")
+    for channel in (_RETURN, _END):
+        if channel in result:
+            yield from _returned(result[channel])
+            return
     with_messages = [
         channel
         for channel, value in result.items()
@@ -261,6 +361,10 @@ def _ordered(name: str, result: JsonObject, update: Json) -> Iterable[JsonObject
         raise UnknownShape(f"node {name!r} wrote several times to channels that `updates` does not show")
     for part in updates:
         yield from iter_messages(part)
+
+
+def _returned(value: Json) -> Iterable[JsonObject]:
+    return iter_listed(value) if is_message(value) or isinstance(value, list) else iter_messages(value)
 
 
 def _writes(value: Json) -> list[Json]:

@@ -37,8 +37,9 @@ _TUPLE: Final = "messages-tuple"
 _MESSAGES: Final = "messages"
 _MESSAGE_MODES: Final = frozenset({_TUPLE, _MESSAGES})
 _MESSAGE_EVENTS: Final = frozenset({"messages", "messages/metadata", "messages/partial", "messages/complete"})
-# Without a node: interrupts have no task end next to them, and cached tasks have none at all.
-_NO_NODE: Final = frozenset({"__interrupt__", "__metadata__"})
+# An `updates` event with one of these keys has no task end behind it.
+_INTERRUPT: Final = "__interrupt__"
+_CACHED: Final = "__metadata__"
 _DEBUG_CHECKPOINT = re.compile(rb'\{"step":-?\d+,"timestamp":"[^"\\]*","type":"checkpoint"')
 _ID_LINE = re.compile(rb"(?:(?<=\n)|(?<=\r)|\A)id(?::[^\r\n]*)?(?:\r\n|\n|\r)")
 
@@ -109,8 +110,8 @@ class View:
         asked: what this request asks for.
         flat: the caller has looked through the whole recording and no event has a namespace, so there was no
             subgraph and nothing to put back (see `is_flat`).
-        lenient: serve an unknown shape as the name filter alone would, and note it in `doubts`, instead of raising.
-            For a live stream, which cannot be refused any more.
+        lenient: take the likelier case of an unknown shape and note it in `doubts`, instead of raising from `feed`
+            (a payload that cannot be read still raises). For a live stream, which cannot be refused any more.
 
     Raises:
         ViewRefused: the recording cannot answer the request.
@@ -127,14 +128,13 @@ class View:
         self._strip_ids = recorded.resumable and not asked.resumable
         self._check(flat)
         narrowed = recorded.subgraphs and not asked.subgraphs and not flat
-        self._outputs = RootOutputs() if narrowed and self._wants & _MESSAGE_MODES else None
+        self._outputs = RootOutputs(lenient=lenient) if narrowed and self._wants & _MESSAGE_MODES else None
         self._accumulation = Accumulation() if _MESSAGES in self._wants and _TUPLE in self._had else None
         self._ends = "tasks" if "tasks" in self._had else "debug"
         self._inner: dict[str, JsonObject] = {}  # messages of inner levels in a `messages` recording, by id
         self._held: list[_Item] = []
         self._open: set[str] = set()  # what the held items wait for: ids of root tasks, `updates` of nodes
-        self.doubts: list[str] = []
-        """What a lenient view could not rebuild."""
+        self._doubts: list[str] = []
 
     def _check(self, flat: bool) -> None:
         had, wants = self._had, self._wants
@@ -166,6 +166,11 @@ class View:
         """What may be rebuilt, for the response header `graphtape-derived`; empty for nothing."""
         parts = (_ADDED_UP if self._accumulation else "", _PUT_BACK if self._outputs else "")
         return ", ".join(part for part in parts if part)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a lenient view did not rebuild, or rebuilt without proof."""
+        return (*self._doubts, *(self._outputs.doubts if self._outputs else ()))
 
     def feed(self, block: Block, raw: bytes) -> list[Frame]:
         """The frames that this block releases, in order; events around a node's end may be held until its end record.
@@ -230,7 +235,10 @@ class View:
                 self._task_ended(outputs, base, namespace, payload, item.block)
         elif base == "updates" and not namespace:
             update = loads(data)
-            if isinstance(update, dict) and _NO_NODE.isdisjoint(update):
+            if isinstance(update, dict) and _CACHED in update:
+                for node in update:
+                    outputs.task_cached(node)
+            elif isinstance(update, dict) and _INTERRUPT not in update:
                 item.update = update
                 self._open.update(f"updates {node}" for node in update)
         elif base in _MESSAGE_EVENTS:
@@ -294,7 +302,7 @@ class View:
         except UnknownShape as error:
             if not self._lenient:
                 raise
-            self.doubts.append(str(error))
+            self._doubts.append(str(error))
             return
         self._insert(rebuilt, place, cause)
 

@@ -395,6 +395,15 @@ def _goto(_state: MessagesState) -> Command[str]:
 cmdg = _with_goto(_goto)
 
 
+async def _invoke_meta(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+    inner: RunnableConfig = {"metadata": {"k": 1}, "tags": ["called"], "configurable": {"who": "inner"}}
+    result = await agent.ainvoke({"messages": state["messages"]}, inner)
+    return {"messages": result["messages"]}
+
+
+invoked_meta = chain(("call", _invoke_meta), ("after", say("after")))
+
+
 # Two inner calls in one node: the second sees what the first said as its input.
 async def _twice(state: MessagesState) -> dict[str, Any]:
     first = await agent.ainvoke({"messages": state["messages"]})
@@ -560,9 +569,83 @@ async def func_sub(inputs: dict[str, Any]) -> dict[str, Any]:
     return await _sub_task("task words")
 
 
+@task
+async def _calls_task(text: str) -> list[BaseMessage]:
+    inner = await _sub_task(text)
+    return [AIMessage("from a call", id="called"), *inner["messages"]]
+
+
+@entrypoint()
+async def func_calls(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Calls one after another, the second in vain for this test, the third with a graph."""
+    first = await _think("one two")
+    second = await _think("three")
+    third = await _sub_task("task words")
+    return {"messages": [first, second, *third["messages"]]}
+
+
+@entrypoint()
+async def func_nested(inputs: dict[str, Any]) -> list[BaseMessage]:
+    """A call that calls."""
+    return await _calls_task("task words")
+
+
+@entrypoint()
+async def func_parallel(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Calls at once."""
+    both = await asyncio.gather(_sub_task("one"), _later())
+    return {"messages": [*both[0]["messages"], both[1]]}
+
+
+@task
+async def _later() -> BaseMessage:
+    await asyncio.sleep(0.3)
+    return AIMessage("late", id="late")
+
+
+@entrypoint()
+async def func_direct(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A graph in the entrypoint itself."""
+    return await agent.ainvoke({"messages": [HumanMessage("direct", id="direct-in")]})
+
+
+@task
+async def _ask_task() -> str:
+    return str(interrupt("go on?"))
+
+
+@entrypoint()
+async def func_hitl(inputs: dict[str, Any]) -> dict[str, Any]:
+    """An interrupt between calls."""
+    first = await _think("one two")
+    await _ask_task()
+    third = await _sub_task("task words")
+    return {"messages": [first, *third["messages"]]}
+
+
+# Sends of which one asks: when it goes on, the others are done.
+async def _send_ask(state: dict[str, Any]) -> dict[str, Any]:
+    if state["word"] == "b":
+        interrupt("which?")
+    return await _slow_sub(state)
+
+
+_sh = StateGraph(Words)
+_sh.add_node("start", _fan3, destinations=("work",))
+_sh.add_node("work", _send_ask)
+_sh.add_edge(START, "start")
+send_hitl = _sh.compile()
+
+
+# A subgraph asks, then says more; the parent has a second node.
+hitl_sub = chain(
+    ("sub", chain(("insay", say("inner")), ("ask", _ask), ("more", say("more")))), ("end", say("done"))
+)
+
 NAMES = (
     "flat rootmeta nested static static_sub noidg tools toolchunks toolchunks_sub toolgraph blocks blocks_sub "
     "hitl hitl_nested err err_nested fanout fanout_sub fanout3 invoked invoked_mixed invoked_alone "
     "invoked_command invoked_list remove cmdg twice otherkey outschema pydantic_state handoff whole_sub "
-    "nostream tagged discard parallel parallel_sub func func_sub"
+    "nostream tagged discard parallel parallel_sub func func_sub "
+    "func_calls func_nested func_direct func_hitl send_hitl hitl_sub invoked_meta func_parallel"
 ).split()

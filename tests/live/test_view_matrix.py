@@ -36,9 +36,19 @@ ALL_GRAPHS = (
     "flat rootmeta nested static static_sub noidg tools toolchunks toolchunks_sub toolgraph blocks blocks_sub hitl "
     "hitl_nested err err_nested fanout fanout_sub fanout3 invoked invoked_mixed invoked_alone invoked_command "
     "invoked_list remove cmdg twice otherkey outschema pydantic_state handoff whole_sub nostream tagged discard "
-    "parallel parallel_sub func func_sub"
+    "parallel parallel_sub func func_sub func_calls func_nested func_direct func_hitl send_hitl hitl_sub "
+    "invoked_meta func_parallel"
 ).split()
 # Two runs of these may differ in the order of events that parallel tasks cause.
+# What follows the first run on the same thread: an answer to the interrupt, or a second message.
+RESUMED = frozenset({"hitl", "hitl_nested", "hitl_sub invoked_meta func_parallel", "func_hitl", "send_hitl"})
+SECOND_TURN = frozenset({"nested", "static_sub", "invoked", "tools", "rootmeta"})
+# The first run again, from its first checkpoint, as "regenerate" does.
+REGENERATED = frozenset({"nested", "invoked"})
+CONFIGURED = {
+    "rootmeta": {"config": {"configurable": {"user_key": "u", "n": 3}, "metadata": {"m": 1}, "tags": ["rt"]}},
+    "invoked": {"context": {"ctx": "c"}},
+}
 RACY = frozenset({"fanout", "fanout_sub", "fanout3", "parallel", "parallel_sub"})
 
 EVERYTHING = ("values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
@@ -124,21 +134,36 @@ class Matrix:
         return out
 
 
-async def run(http: aiohttp.ClientSession, url: str, graph: str, options: StreamOptions) -> bytes:
-    """The whole stream of one run on a new thread."""
+async def run(http: aiohttp.ClientSession, url: str, graph: str, options: StreamOptions) -> list[bytes]:
+    """The streams of the runs of one new thread."""
     key = "chat" if graph == "otherkey" else "messages"
     async with http.post(f"{url}/threads", json={}) as answer:
         thread = (await answer.json())["thread_id"]
-    body = {
+    bodies: list[dict[str, Any]] = [
+        {"input": {key: [{"role": "user", "content": "hi there", "id": "user-1"}]}}
+    ]
+    if graph in RESUMED:
+        bodies.append({"command": {"resume": "yes"}})
+    if graph in SECOND_TURN:
+        bodies.append({"input": {key: [{"role": "user", "content": "and now?", "id": "user-2"}]}})
+    if graph in REGENERATED:
+        bodies.append({"checkpoint": {}})
+    wanted = CONFIGURED.get(graph, {}) | {
         "assistant_id": graph,
-        "input": {key: [{"role": "user", "content": "hi there", "id": "user-1"}]},
         "stream_mode": sorted(options.modes),
         "stream_subgraphs": options.subgraphs,
         "stream_resumable": options.resumable,
     }
-    async with http.post(f"{url}/threads/{thread}/runs/stream", json=body) as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.read()
+    streams = []
+    for body in bodies:
+        if "checkpoint" in body:
+            async with http.get(f"{url}/threads/{thread}/history?limit=99") as answer:
+                first = (await answer.json())[-2]["checkpoint"]
+            body = {"input": None, "checkpoint": {k: first[k] for k in ("checkpoint_id", "checkpoint_ns")}}
+        async with http.post(f"{url}/threads/{thread}/runs/stream", json=wanted | body) as answer:
+            assert answer.status == 200, await answer.text()
+            streams.append(await answer.read())
+    return streams
 
 
 def blocks_of(stream: bytes) -> list[tuple[Block, bytes]]:
@@ -186,18 +211,20 @@ def without_message_ids(events: Iterable[Event]) -> list[Event]:
     return [(name, orjson.dumps(masked(orjson.loads(data))).decode()) for name, data in events]
 
 
-def judge(cell: Cell, recorded: bytes, live: bytes) -> None:
-    """Compare the view of a recording with a live stream."""
+def judge(cell: Cell, recorded: list[bytes], live: list[bytes]) -> None:
+    """Compare the views of a thread's recordings with its live streams."""
     have = StreamOptions(frozenset(RECORDINGS[cell.recording]), subgraphs=True, resumable=True)
     want = StreamOptions(frozenset(cell.modes), subgraphs=cell.subgraphs)
     try:
-        view = View(have, want)
-        frames = [frame for block, raw in blocks_of(recorded) for frame in view.feed(block, raw)]
-        frames += view.finish()
+        frames = []
+        for stream in recorded:
+            view = View(have, want)
+            frames += [frame for block, raw in blocks_of(stream) for frame in view.feed(block, raw)]
+            frames += view.finish()
     except ViewRefused as refused:
         cell.verdict, cell.detail = "refused", refused.reason
         return
-    ours, theirs = events_of(frame.raw for frame in frames), events_of([live])
+    ours, theirs = events_of(frame.raw for frame in frames), events_of(live)
     derived = any(frame.derived for frame in frames)
     assert not derived or view.is_derived
     assert all(b"\r\nid:" not in frame.raw for frame in frames)
