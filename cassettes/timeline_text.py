@@ -193,6 +193,29 @@ def _stream(shown: Timeline, entries: tuple[Entry, ...], width: int, paint: Pain
     yield ""
 
 
+def format_entry(entry: Entry, *, event_width: int, width: int = 100, paint: Paint | None = None) -> str:
+    """One line of a time line, for events that are shown as they arrive.
+
+    Args:
+        event_width: cells for the event's name and namespace.
+    """
+    return _entry(entry, _event_name(entry), event_width, width, paint or Paint())
+
+
+def format_request(exchange: Exchange, *, width: int = 100, paint: Paint | None = None) -> Iterator[str]:
+    """The request line of an exchange, and what its body asks for."""
+    paint = paint or Paint()
+    target = cut_middle(visible(short_ids(exchange.request.target)), max(width - 24, 30))
+    yield paint("title", f"{visible(exchange.request.method)} {target}")
+    fields = [(name, value) for name, value in _request_fields(exchange) if name in _SAID_OF_A_STREAM]
+    wide = max((columns(name) for name, _ in fields), default=0)
+    for name, value in fields:
+        yield cut(f"  {pad(name, wide)}  {value}", width)
+
+
+_SAID_OF_A_STREAM = frozenset({"assistant", "modes", "input", "command", "last-event-id"})
+
+
 def _event_name(entry: Entry) -> tuple[str, str]:
     """(mode, namespace), ids of the namespace cut to four digits: enough to tell branches apart by eye."""
     block = entry.block

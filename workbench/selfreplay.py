@@ -162,9 +162,10 @@ class _Player:
         ]
         beside = next((one.summary.number for one in open_now if thread and one.thread == thread), None)
         recorded = _Recorded(summary, resolved, beside)
-        if resolved is not None and resolved.route.answer is not None:
-            if resolved.operation is not Operation.JOIN_THREAD_STREAM:
-                open_now.append(recorded)
+        if resolved is None or resolved.operation is Operation.JOIN_THREAD_STREAM:
+            return recorded
+        if resolved.route.answer is not None:
+            open_now.append(recorded)
         return recorded
 
     async def _ask(self, exchange: Exchange, attached: asyncio.Event | None = None) -> Received:
