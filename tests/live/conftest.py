@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 READY = "graphtape: listening on "
 ALL_MODES = ["values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints"]
+# UUIDs, ids of 32 digits and event ids; and times, which a second conversation takes from another recorded thread.
 _ID = re.compile(
-    rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"
+    rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    rb"|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|(?<=\nid: )\d{13}-\d+"
+    rb"|20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:\+00:00|Z)"
 )
 
 
@@ -144,7 +147,7 @@ class Call:
 
     method: str
     path: str
-    body: object = None
+    body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -231,6 +234,7 @@ class Recorder:
 
     def __init__(self, upstream: str, cassette: Path, *options: str) -> None:
         self.cassette = cassette
+        self._signalled = False
         # Into a file: a pipe that nobody reads would fill up and stop it.
         self._log = cassette.with_suffix(".log")
         command = [
@@ -255,10 +259,15 @@ class Recorder:
             pytest.fail(f"graphtape record said {line!r} and {self._log.read_text()}")
         self.url = line.removeprefix(READY).strip()
 
-    def end(self, number: int = signal.SIGINT) -> int:
-        """Stop it by a signal; its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+    def send(self, number: int) -> None:
+        """Send it a signal and go on."""
+        self._signalled = True
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Its exit status, after a SIGINT if it got no signal yet."""
+        if not self._signalled and self.process.poll() is None:
+            self.send(signal.SIGINT)
         self.process.communicate(timeout=30)
         return self.process.returncode
 
@@ -311,7 +320,7 @@ def wire() -> Callable[[str], Wire]:
 
 @pytest.fixture(scope="session")
 def shape_of() -> Callable[[bytes], bytes]:
-    """Bytes with every id replaced by the number of its first appearance: equal for a consistent renaming of ids."""
+    """Bytes with every id and time replaced by the number of its first appearance: equal for a consistent renaming."""
 
     def shape(data: bytes) -> bytes:
         numbers: dict[bytes, bytes] = {}
