@@ -128,7 +128,7 @@ def _alike(path: Path) -> str:
         names = [found.name for found in path.parent.iterdir() if found.suffix == ".tape"]
     except OSError:
         return f" (nor a directory {path.parent})"
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f". Did you mean {path.parent / close[0]}?" if close else ""
 
 
@@ -149,6 +149,22 @@ class SpeedParam(click.ParamType[Any]):
                 f"{value!r} is no speed: give 1, a factor above 0 (2 is twice as fast), or max", param, ctx
             )
         return factor
+
+
+class ExchangeNumber(click.ParamType[Any]):
+    """The number of an exchange, as `ls` shows it."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text[:18]) > 0 and len(text) <= 18):
+            self.fail(
+                f"{value!r} is no number of an exchange: they count from 1 (graphtape ls shows them)",
+                param,
+                ctx,
+            )
+        return int(text)
 
 
 class Seconds(click.ParamType[Any]):
@@ -221,7 +237,12 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 )
 @click.argument("upstream_url")
 @click.option(
-    "-o", "--output", required=True, metavar="FILE", type=click.Path(), help="The cassette to write."
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="The cassette to write.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -343,7 +364,11 @@ NO_COLOR=1 graphtape demo
     "--speed", type=SpeedParam(), default="1", show_default=True, help="How fast the bundled cassette plays."
 )
 @click.option(
-    "--keep", type=click.Path(), default=None, metavar="FILE", help="Keep the cassette that the demo records."
+    "--keep",
+    type=click.Path(dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Keep the cassette that the demo records.",
 )
 @_color
 def demo(speed: float | str, keep: str | None, color: str) -> None:
@@ -393,7 +418,7 @@ graphtape show chat.tape 3 --color always | less -R
 """
 )
 @click.argument("file", type=CassettePath())
-@click.argument("number", type=click.IntRange(min=1), required=False, metavar="[N]")
+@click.argument("number", type=ExchangeNumber(), required=False, metavar="[N]")
 @click.option("--headers", is_flag=True, help="Also the headers of request and response.")
 @click.option("--raw", is_flag=True, help="The response body's bytes, as they came, and nothing else.")
 @_json

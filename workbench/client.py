@@ -6,7 +6,6 @@ receives is kept as it came, content coding and all, and a broken connection is 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,31 +75,40 @@ async def send(
         for name, value in end_to_end(request.headers)
         if name.lower() not in _NOT_SENT
     ]
-    pieces: list[bytes] = []
-    whole = False
+
+    def failed(error: Exception) -> NoAnswer:
+        words = str(error) or type(error).__name__
+        return NoAnswer(f"no answer to {request.method} {request.target}: {words}")
+
+    # What the two callbacks raise is theirs (a closed terminal is a ConnectionError too): only our own awaits are
+    # guarded.
     try:
-        async with session.request(
+        response = await session.request(
             request.method,
             URL(base_url + request.target, encoded=True),
             headers=headers,
             data=body or None,
             allow_redirects=False,
-        ) as response:
-            if answered is not None:
-                answered(response.status, tuple(response.raw_headers))
-            try:
-                async for data in response.content.iter_any():
-                    pieces.append(data)
-                    if enough is not None and enough(data):
-                        response.close()
-                        break
-                else:
-                    whole = True
-            except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
-                whole = False
-            return Received(
-                response.status, response.reason or "", tuple(response.raw_headers), b"".join(pieces), whole
-            )
+        )
     except (aiohttp.ClientError, ConnectionError, ValueError) as error:
-        words = str(error) or type(error).__name__
-        raise NoAnswer(f"no answer to {request.method} {request.target}: {words}") from None
+        raise failed(error) from None
+    async with response:
+        if answered is not None:
+            answered(response.status, tuple(response.raw_headers))
+        pieces: list[bytes] = []
+        whole = False
+        while True:
+            try:
+                data = await response.content.readany()
+            except (aiohttp.ClientError, ConnectionError):
+                break
+            if not data:
+                whole = True
+                break
+            pieces.append(data)
+            if enough is not None and enough(data):
+                response.close()
+                break
+        return Received(
+            response.status, response.reason or "", tuple(response.raw_headers), b"".join(pieces), whole
+        )
