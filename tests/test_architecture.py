@@ -43,7 +43,9 @@ SHELLS = frozenset(
         "recorder/proxy.py",
         "recorder/recording.py",
         "recorder/upstream.py",
+        "replayer/sending.py",
         "replayer/server.py",
+        "replayer/wire.py",
     }
 )
 
