@@ -299,7 +299,7 @@ def redirect(path: str) -> str | None:
     if path == "/ui":
         return "/ui/"
     stripped = path.rstrip("/")
-    if stripped == path or not stripped or allowed_methods(path):
+    if not stripped or allowed_methods(path):
         return None
     return stripped if allowed_methods(stripped) else None
 
