@@ -23,6 +23,11 @@ class BadStream(Exception):
     """Compressed bytes that are not what the format says."""
 
 
+# What is decompressed in one step where no limit can be set on a step: 4 bytes of zstd are 128 KiB at most (a
+# block of one repeated byte), so that this is 8 MiB.
+_SLICE_BYTES: Final = 256
+
+
 class SegmentCompressor:
     """One zstd stream at a time; what `compress` returned so far can always be decompressed."""
 
@@ -75,36 +80,20 @@ class Decompressor:
 
     def decompress_blocks(self, blocks: Sequence[bytes], *, limit_bytes: int) -> list[bytes]:
         """What each block of one stream adds to it; raises as `decompress`."""
-        sink = _Sink(limit_bytes)
-        parts = []
+        stream, total, parts = self._context.decompressobj(), 0, []
         try:
-            writer = self._context.stream_writer(sink, closefd=False)  # type: ignore[arg-type]
             for block in blocks:
-                writer.write(block)
-                parts.append(sink.take())
+                pieces = []
+                for at in range(0, len(block), _SLICE_BYTES):
+                    piece = stream.decompress(block[at : at + _SLICE_BYTES])
+                    total += len(piece)
+                    if total > limit_bytes:
+                        raise BadStream(f"decompresses to more than {limit_bytes} bytes")
+                    pieces.append(piece)
+                parts.append(b"".join(pieces))
         except zstandard.ZstdError as error:
             raise BadStream(f"not a zstd stream that can be read ({error})") from None
         return parts
-
-
-class _Sink:
-    """Takes what is decompressed, up to a limit: it is asked piece by piece, before there is more."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._size = 0
-        self._pieces: list[bytes] = []
-
-    def write(self, piece: bytes) -> int:
-        self._size += len(piece)
-        if self._size > self._limit_bytes:
-            raise BadStream(f"decompresses to more than {self._limit_bytes} bytes")
-        self._pieces.append(bytes(piece))
-        return len(piece)
-
-    def take(self) -> bytes:
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
 
 
 def compress_whole(data: bytes) -> bytes:

@@ -157,17 +157,15 @@ def unpack_segment(raw: bytes | memoryview, *, start_ns: int = 0) -> tuple[list[
     # Checked by columns, in C: a loop over the records would take as long as unpacking them. A sum is an int only
     # if every item is one.
     try:
-        shaped = (
-            set(map(type, records)) == {tuple}
-            and type(sum(map(_type_of, records))) is int
-            and type(sum(map(_exchange_of, records))) is int
+        shaped = set(map(type, records)) == {tuple} and all(
+            type(sum(map(item, records))) is int for item in (_type_of, _dt_of, _exchange_of)
         )
-        times = list(accumulate(map(_dt_of, records), initial=start_ns))
-        del times[0]
     except (IndexError, TypeError):
         shaped = False
-    if not shaped or type(times[-1]) is not int:
+    if not shaped:
         raise BadRecord("a record that does not start with type, time and exchange")
+    times = list(accumulate(map(_dt_of, records), initial=start_ns))
+    del times[0]
     if min(times) < 0 or max(times) > MAX_TIME_NS:
         raise BadRecord("a time that is out of range")
     return records, times

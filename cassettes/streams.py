@@ -21,6 +21,8 @@ from graphtape.protocol.sse import Block, Decoder
 
 _PIECE_BYTES: Final = 1 << 18  # what is decompressed at once: bounds memory whatever a coded byte expands to
 
+_ZSTD_SLICE_BYTES: Final = 1 << 10  # as above: 4 bytes of zstd are 128 KiB at most, so that this is 32 MiB
+
 
 class TimedBlock(NamedTuple):
     """A block of an event stream, when its last byte arrived, and its bytes."""
@@ -61,26 +63,20 @@ class _Inflate:
 
 
 class _Unzstd:
-    """zstd (RFC 8878), with the window that browsers allow (RFC 9659: 8 MiB)."""
+    """zstd (RFC 8878), with the window that browsers allow (RFC 9659: 8 MiB); also several frames."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._written = 0
-        context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        self._writer = context.stream_writer(self, write_size=_PIECE_BYTES, closefd=False)  # type: ignore[arg-type]
-
-    def write(self, piece: bytes) -> int:
-        """Called by the decompressor with each piece; the limit is checked here, before there are more."""
-        self._written += len(piece)
-        if self._written > MAX_DECODED_BODY_BYTES:
-            raise _too_large()
-        self._pieces.append(bytes(piece))
-        return len(piece)
+        self._context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        self._state = self._context.decompressobj()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        self._writer.write(data)
-        pieces, self._pieces = self._pieces, []
-        yield from pieces
+        for at in range(0, len(data), _ZSTD_SLICE_BYTES):
+            part = data[at : at + _ZSTD_SLICE_BYTES]
+            while part:
+                if self._state.eof:
+                    self._state = self._context.decompressobj()
+                yield self._state.decompress(part)
+                part = self._state.unused_data if self._state.eof else b""
 
 
 class _Unbrotli:
