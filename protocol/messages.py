@@ -41,7 +41,6 @@ _DETAIL_KEYS: Final = {
 _INVALID_CALL_KEYS: Final = ("type", "id", "name", "args", "error", "index", "extras")
 _MAX_DEPTH: Final = 100
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_FFFD = re.compile(rb"(?<!\\)((?:\\\\)*)\\ufffd")
 
 
@@ -67,18 +66,13 @@ def loads(data: bytes) -> Json:
 
 
 def dumps(value: Json) -> bytes:
-    """The bytes the server writes: compact, raw UTF-8, NUL as `\\ufffd`, lone surrogates as `?`.
+    """The bytes the server writes: compact, raw UTF-8, NUL as `\\ufffd`.
 
     Raises:
-        UnknownShape: an integer beyond 64 bit, on which the server's run fails.
+        UnknownShape: an integer beyond 64 bit, or half a surrogate pair; the server's run fails on both.
     """
     try:
-        try:
-            data = orjson.dumps(value)
-        except TypeError as error:
-            if "surrogates not allowed" not in str(error):
-                raise
-            data = orjson.dumps(_without_surrogates(value))
+        data = orjson.dumps(value)
     except (TypeError, RecursionError) as error:
         raise UnknownShape("a value that the server cannot write") from error
     if rb"\u0000" not in data:
@@ -445,13 +439,3 @@ def _addition(old: JsonObject, new: JsonObject) -> JsonObject:
             return {"extras": value}
         return {"value": value, "index": new["index"]}
     return {key: part for key, part in new.items() if key != "type"}
-
-
-def _without_surrogates(value: Json) -> Json:
-    if isinstance(value, str):
-        return _SURROGATE.sub("?", value)
-    if isinstance(value, dict):
-        return {_SURROGATE.sub("?", key): _without_surrogates(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(part) for part in value]
-    return value

@@ -219,7 +219,7 @@ class RootOutputs:
             return []
         rebuilt: list[Rebuilt] = []
         waiting: list[JsonObject] = []
-        if _END in result:
+        if _END in result and not task.sent:
             # If it was wrapped in `entrypoint.final`, the server did not look inside; JSON does not tell.
             self._doubt(f"the entrypoint {task.name!r} returned messages of a graph it called")
         for message in _ordered(task.name, result, update):
@@ -259,19 +259,20 @@ class RootOutputs:
         """
         if task.path is not None:
             return
-        if len(task.callers) != 1:
-            raise UnknownShape(f"calls of the functional API that ran at once, {task.name!r} among them")
-        (caller,) = task.callers
+        caller = self._caller(task)
         self._locate_call(caller)
         index = 0
         for call in caller.calls:
             if call is task:
                 break
-            if len(call.callers) != 1:
-                raise UnknownShape(f"calls of the functional API that ran at once, {call.name!r} among them")
-            index += call.callers[0] is caller
+            index += self._caller(call) is caller
         task.path = [_PUSH, caller.path, index, True]
         task.namespace = f"{caller.namespace}|{task.namespace}"
+
+    def _caller(self, call: _Task) -> _Task:
+        if len(call.callers) > 1:
+            self._doubt(f"calls of the functional API that ran at once, {call.name!r} among them")
+        return call.callers[0]
 
     def _callers_by_namespace(self, namespace: tuple[str, ...]) -> None:
         """An event below a call names the call's caller."""

