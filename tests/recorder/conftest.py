@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,8 @@ class Rig:
 def rig(tmp_path: Path):
     """`async with rig(script, **recorder_options) as r`: the cassette is at `r.path` afterwards."""
 
+    numbers = count(1)
+
     @asynccontextmanager
     async def make(
         script: Script, *, userinfo: str = "", prefix: str = "", wrap=lambda writer: writer, **options
@@ -183,7 +186,7 @@ def rig(tmp_path: Path):
         upstream = ScriptedUpstream(script)
         await upstream.start()
         clock = FakeClock(autojump=False)
-        path = tmp_path / "test.tape"
+        path = tmp_path / f"test-{next(numbers)}.tape"
         options.setdefault("clock", clock)
         url = options.pop("url", None) or f"http://{userinfo}127.0.0.1:{upstream.port}{prefix}"
         recorder = Recorder(

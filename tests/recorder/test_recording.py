@@ -1,0 +1,172 @@
+"""A whole run of the recorder, as the command line calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+
+import pytest
+
+from graphtape.cassettes.errors import CassetteExists
+from graphtape.cassettes.redaction import RedactionError
+from graphtape.protocol.errors import GraphtapeError
+from graphtape.recorder import CannotListen, record
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\ndata: 1\n\n"
+
+
+async def run(url, path, visit=None, **options):
+    """Record until `visit` is done; (report, what was announced, what was shown)."""
+    stop, lines, shown = asyncio.Event(), [], io.StringIO()
+    ready = asyncio.Event()
+
+    def announce(line):
+        lines.append(line)
+        ready.set()
+
+    options.setdefault("port", 0)
+    task = asyncio.ensure_future(record(url, path, announce=announce, progress=shown, stop=stop, **options))
+    waiter = asyncio.ensure_future(ready.wait())
+    await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if ready.is_set() and visit is not None:
+        await visit(lines[0].rpartition("http://")[2])
+    stop.set()
+    return await task, lines, shown.getvalue()
+
+
+async def get(address: str) -> bytes:
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_one_run(rig, answering, opened, tmp_path):
+    """One line when ready, a report of what was recorded, and what to type next."""
+    path = tmp_path / "my tape.tape"
+    async with rig(answering(OK)) as r:
+        report, lines, shown = await run(r.upstream.url, path, get)
+    assert lines[0].startswith("graphtape: listening on http://127.0.0.1:")
+    assert (report.exchanges, report.events, report.response_bytes, report.unfinished) == (1, 1, 9, 0)
+    assert f"graphtape: recorded 1 exchange, 1 event, 9 B in {path}\n" in shown
+    assert shown.endswith(f"graphtape: next: graphtape replay '{path}'\n")
+    cassette = opened(path)
+    assert cassette.finished
+    assert cassette.recordings[0].upstream == r.upstream.url
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_append_and_overwrite(rig, answering, opened, tmp_path):
+    """An existing file is refused, continued or replaced, as was said."""
+    path = tmp_path / "x.tape"
+    async with rig(answering(OK)) as r:
+        await run(r.upstream.url, path, get)
+        before = path.read_bytes()
+        with pytest.raises(CassetteExists):
+            await run(r.upstream.url, path, get)
+        assert path.read_bytes() == before
+        await run(r.upstream.url, path, get, append=True)
+        assert len(opened(path).recordings) == 2
+        await run(r.upstream.url, path, get, overwrite=True)
+        assert len(opened(path).exchanges) == 1
+        with pytest.raises(GraphtapeError, match="--append and --overwrite"):
+            await run(r.upstream.url, path, append=True, overwrite=True)
+
+
+async def test_port_in_use(tmp_path):
+    """The message says what to do, and no empty cassette is left behind."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(CannotListen, match=r"in use.*--port"):
+            await run("http://h", tmp_path / "x.tape", port=taken.getsockname()[1])
+    assert not (tmp_path / "x.tape").exists()
+
+
+async def test_host_that_is_not_here(tmp_path):
+    """An address of another machine."""
+    with pytest.raises(CannotListen, match=r"203\.0\.113\.1"):
+        await run("http://h", tmp_path / "x.tape", host="203.0.113.1")
+
+
+async def test_ipv6_is_announced_in_brackets(rig, answering, tmp_path):
+    """The line is a URL that a client can use."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    async with rig(answering(OK)) as r:
+        _, lines, _ = await run(r.upstream.url, tmp_path / "x.tape", get, host="::1")
+    assert lines[0].startswith("graphtape: listening on http://[::1]:")
+
+
+async def test_all_interfaces_are_warned_about(rig, answering, tmp_path):
+    """Recording for a whole network is not done silently."""
+    async with rig(answering(OK)) as r:
+        _, _, shown = await run(r.upstream.url, tmp_path / "x.tape", host="0.0.0.0")
+    assert "not a loopback address" in shown
+    assert "graphtape: next: graphtape ls" in shown
+
+
+async def test_values_of_the_environment(rig, answering, opened, tmp_path, monkeypatch):
+    """--redact-env masks the value wherever it stands, asks for plain answers, and leaves the client's bytes alone."""
+    monkeypatch.setenv("MY_TOKEN", "data: 1")
+    seen: list[bytes] = []
+    path = tmp_path / "x.tape"
+
+    async def visit(address):
+        assert (await get(address)).endswith(b"data: 1\n\n")
+
+    async with rig(answering(OK, seen)) as r:
+        await run(r.upstream.url, path, visit, redact_env=["MY_TOKEN"])
+    assert opened(path).exchange(1).body == b"*******\n\n"
+    with pytest.raises(RedactionError, match="NOT_SET"):
+        await run("http://h", tmp_path / "y.tape", redact_env=["NOT_SET"])
+
+
+async def test_what_was_written_is_synced(rig, answering, tmp_path):
+    """Within the interval, in another thread, and only when there is something new."""
+    import threading
+
+    from graphtape.cassettes.clock import FakeClock
+    from graphtape.cassettes.writer import CassetteWriter
+
+    synced: list[int] = []
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Spy:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def sync(self):
+            synced.append(threading.get_ident())
+            self._inner.sync()
+            loop.call_soon_threadsafe(done.set)
+
+    clock = FakeClock()
+    async with rig(answering(OK), clock=clock, wrap=Spy, sync_interval=0.25) as r:
+        await asyncio.wait_for(done.wait(), 5)
+        done.clear()
+        client = await r.get("/")
+        await client.until(b"data: 1\n\n")
+        await asyncio.wait_for(done.wait(), 5)
+    assert threading.get_ident() not in synced
+    assert clock.slept[0] == 250_000_000
+    assert CassetteWriter is not None
+
+
+async def test_widen_is_refused_before_anything_happens(tmp_path):
+    """No file, no socket, a clear word."""
+    with pytest.raises(GraphtapeError, match="--widen"):
+        await run("http://h", tmp_path / "x.tape", widen=True)
+    assert not (tmp_path / "x.tape").exists()

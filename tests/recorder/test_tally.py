@@ -1,0 +1,51 @@
+"""Counting events cheaply."""
+
+from __future__ import annotations
+
+import pytest
+
+from graphtape.cassettes.model import Ending
+from graphtape.recorder.tally import EventCounter, Tally
+
+STREAM = (
+    b'event: metadata\r\ndata: {"a":1}\r\nid: 1\r\n\r\n'
+    b": heartbeat\r\n\r\n"
+    b"event:values|sub:1\ndata: x\n\n"
+    b"data\n\n"
+    b"id: 7\n\n"
+    b"\n\n"
+    b"data: cut off"
+)
+
+
+def test_events_at_every_cut():
+    """Events with data count; comments, lone ids and the unfinished rest do not, however the reads fall."""
+    for cut in range(len(STREAM)):
+        counter = EventCounter()
+        total = counter.feed(STREAM[:cut]) + counter.feed(STREAM[cut:])
+        assert (total, counter.events) == (3, 3)
+        assert counter.last_name == "message"
+
+
+def test_a_large_event_in_many_reads():
+    """An event of megabytes is counted once and not kept."""
+    counter = EventCounter()
+    counter.feed(b"event: big\ndata: ")
+    for _ in range(100):
+        counter.feed(b"x" * 50_000)
+    assert len(counter._open) < 2000
+    assert counter.feed(b"\n\n") == 1
+    assert counter.last_name == "big"
+
+
+def test_compressed_streams_are_not_counted():
+    """What cannot be read is not guessed at."""
+    assert EventCounter(readable=False).feed(STREAM) == 0
+
+
+@pytest.mark.parametrize(
+    ("endings", "unfinished"), [({}, 0), ({Ending.COMPLETE: 5, Ending.CLIENT_LEFT: 2}, 2)]
+)
+def test_unfinished(endings, unfinished):
+    """All that the upstream did not end itself."""
+    assert Tally(endings=endings).unfinished == unfinished
