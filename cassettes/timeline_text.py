@@ -36,6 +36,8 @@ LONG_GAP_NS = 1_000_000_000
 
 _MAX_EVENT_COLUMN = 34
 _MIN_WORDS = 20
+_FIXED_COLUMNS = 9 + 2 + 8 + 2 + 5 + 2 + 2 + 7 + 2
+"""Times, number, size and what stands between the columns."""
 _MAX_BODY_LINES = 400
 
 _ENDINGS = {
@@ -180,7 +182,8 @@ def _stream(shown: Timeline, entries: tuple[Entry, ...], width: int, paint: Pain
         max([columns(mode) + columns(space) + bool(space) for mode, space in names if mode] + [5]),
         _MAX_EVENT_COLUMN,
     )
-    event_width = max(min(event_width, width - 34 - _MIN_WORDS), 8)
+    room = width - _FIXED_COLUMNS
+    event_width = min(event_width, max(room - _MIN_WORDS, room // 2))
     yield paint(
         "faint", f"{'time':>9}  {'gap':>8}  {'#':>5}  {pad('event', event_width)}  {'size':>7}  first words"
     )
@@ -247,8 +250,7 @@ def _entry(entry: Entry, name: tuple[str, str], event_width: int, width: int, pa
     painted = paint("bad" if mode == "error" else "name", label) + (
         " " + paint("namespace", namespace) if namespace else ""
     )
-    used = 9 + 2 + 8 + 2 + 5 + 2 + event_width + 2 + 7 + 2
-    words = cut(event_preview(block.name or "", block.data), max(width - used, _MIN_WORDS))
+    words = cut(event_preview(block.name or "", block.data), width - _FIXED_COLUMNS - event_width)
     words = paint("bad", words) if mode == "error" else words
     numbered = paint("faint", f"{entry.number:>5}")
     return f"{times}{numbered}  {painted}{fill}  {format_bytes(entry.size_bytes):>7}  {words}"
