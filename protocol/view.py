@@ -11,6 +11,7 @@ truthfully is refused, never guessed (docs/views.md).
     messages-tuple, subgraphs     messages, no subgraphs       both
     messages, subgraphs           messages, no subgraphs       by the level in the metadata, and outputs put back
     events                        events                       the same with and without subgraphs
+    events, messages-tuple        events                       without the tags that the messages mode leaves in them
 """
 
 from __future__ import annotations
@@ -43,8 +44,13 @@ _CACHED: Final = "__metadata__"
 _DEBUG_CHECKPOINT = re.compile(rb'\{"step":-?\d+,"timestamp":"[^"\\]*","type":"checkpoint"')
 _ID_LINE = re.compile(rb"(?:(?<=\n)|(?<=\r)|\A)id(?::[^\r\n]*)?(?:\r\n|\n|\r)")
 
+# The messages handler of the server writes a model's tags into metadata that `events` shows too, as the last key.
+_MODEL_EVENT: Final = b'{"event":"on_chat_model_'
+_TAGS: Final = "tags"
+
 _ADDED_UP: Final = "messages added up from messages-tuple"
 _PUT_BACK: Final = "messages of subgraphs put back from debug"
+_UNTAGGED: Final = "metadata.tags taken out of events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,10 @@ class View:
         narrowed = recorded.subgraphs and not asked.subgraphs and not flat
         self._outputs = RootOutputs(lenient=lenient) if narrowed and self._wants & _MESSAGE_MODES else None
         self._accumulation = Accumulation() if _MESSAGES in self._wants and _TUPLE in self._had else None
+        # Levels of `events` in which the asked run has no messages handler, while the recorded one had.
+        handled = bool(self._had & _MESSAGE_MODES) and "events" in self._wants
+        self._untag_all = handled and not self._wants & _MESSAGE_MODES
+        self._untag_inner = handled and recorded.subgraphs and not asked.subgraphs
         self._ends = "tasks" if "tasks" in self._had else "debug"
         self._inner: dict[str, JsonObject] = {}  # messages of inner levels in a `messages` recording, by id
         self._held: list[_Item] = []
@@ -164,8 +174,12 @@ class View:
     @property
     def derived(self) -> str:
         """What may be rebuilt, for the response header `graphtape-derived`; empty for nothing."""
-        parts = (_ADDED_UP if self._accumulation else "", _PUT_BACK if self._outputs else "")
-        return ", ".join(part for part in parts if part)
+        parts = {
+            _ADDED_UP: self._accumulation is not None,
+            _PUT_BACK: self._outputs is not None,
+            _UNTAGGED: self._untag_all or self._untag_inner,
+        }
+        return ", ".join(part for part, applies in parts.items() if applies)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -176,14 +190,15 @@ class View:
         """The frames that this block releases, in order; events around a node's end may be held until its end record.
 
         Args:
-            block: the next block of the recorded stream; one that is no event (a comment) passes at once.
+            block: the next block of the recorded stream; one that is no event (a comment) passes at once, and the
+                head of an event in which the recording breaks off passes if it would need no change.
             raw: its bytes, blank line included.
 
         Raises:
             ViewRefused: a shape that cannot be rebuilt truthfully, unless lenient.
         """
-        if block.data is None:
-            return [Frame(raw, None, "", None)]
+        if not block.is_event:
+            return self._no_event(block, raw)
         name = block.name or "message"
         base, namespace = split_event_name(name)
         try:
@@ -209,6 +224,18 @@ class View:
             raise self._refused(
                 f"The recording has {error}, of which a truthful answer cannot be made."
             ) from error
+
+    def _no_event(self, block: Block, raw: bytes) -> list[Frame]:
+        if block.terminated:
+            return [Frame(raw, None, "", None)]
+        # The recording breaks off inside an event. Its head is shown if the whole would have been, unchanged.
+        if self._outputs is not None or self._accumulation is not None:
+            return []
+        if self._had != self._wants or self._recorded.subgraphs != self._asked.subgraphs:
+            known = raw.count(b"\n") > 0 and block.name is not None
+            if not known or not self._is_wanted(block.name or ""):
+                return []
+        return [Frame(without_id(raw) if self._strip_ids else raw, None, "", None)]
 
     def _restart(self) -> None:
         # A new attempt begins with `metadata`; the server starts over with everything it remembers.
@@ -342,6 +369,10 @@ class View:
         assert item.raw is not None
         if not self._is_wanted(item.name):
             return []
+        if item.name == "events" and (self._untag_all or self._untag_inner):
+            data = self._untagged(item.block.data or b"")
+            if data is not None:
+                return self._made(item, [("events", data)])
         if self._strip_ids and item.block.id is not None:
             return [Frame(without_id(item.raw), item.block, item.name, None)]
         return [Frame(item.raw, item.block, item.name, item.block.id)]
@@ -353,6 +384,19 @@ class View:
             for name, data in events
         ]
 
+    def _untagged(self, data: bytes) -> bytes | None:
+        """An `events` payload without the tags that the messages mode left in it; None if it has none."""
+        if not data.startswith(_MODEL_EVENT):
+            return None
+        payload = as_object(loads(data))
+        metadata = payload.get("metadata")
+        if not isinstance(metadata, dict) or not metadata or next(reversed(metadata)) != _TAGS:
+            return None
+        if not self._untag_all and not namespace_of(metadata):
+            return None
+        del metadata[_TAGS]
+        return dumps(payload)
+
     def _is_wanted(self, name: str) -> bool:
         base, namespace = split_event_name(name)
         if namespace and not self._asked.subgraphs:
@@ -363,6 +407,15 @@ class View:
             return _MESSAGES in self._wants
         # What is no mode is sent whatever was asked: metadata, error, feedback.
         return base not in STREAM_MODES or base in self._wants
+
+    def _unknown(self, error: UnknownShape) -> ViewRefused:
+        asked = " and ".join(sorted(self._wants & _MESSAGE_MODES))
+        return ViewRefused(
+            reason=f"The recording has {error}; what the server would send of it as {asked} is not known.",
+            recorded_modes=tuple(sorted(self._recorded.modes)),
+            how=f"Record a run of its own with stream_mode {asked} and stream_subgraphs "
+            f"{str(self._asked.subgraphs).lower()}.",
+        )
 
     def _refused(self, reason: str) -> ViewRefused:
         modes = ", ".join(sorted(self._had | self._wants | {"debug"}))

@@ -138,8 +138,10 @@ noidg = chain(("a", fixed(AIMessage("no id"))), ("b", fixed(AIMessage("nor here"
 
 # --- tools
 @tool
-def add(a: int, b: int) -> str:
+async def add(a: int, b: int) -> str:
     """Add two numbers."""
+    # Two calls at once: the sleep puts them in order.
+    await asyncio.sleep(0.05 * a)
     get_stream_writer()({"adding": [a, b]})
     return str(a + b)
 

@@ -76,6 +76,8 @@ LISTS = (
     ("messages-tuple", "custom", "tasks"),
     ("messages", "messages-tuple"),
     ("messages-tuple", "debug", "updates"),
+    ("events", "messages-tuple"),
+    ("events", "messages", "values"),
     EVERYTHING,
 )
 REPRESENTATIVE_REQUESTS = (
