@@ -564,7 +564,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         # Whoever read us has enough (`| head`). Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + 13
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -327,7 +327,7 @@ def format_verdict(verdict: Verdict, *, paint: Paint | None = None) -> Iterator[
     yield f"{visible(verdict.path)}: {paint(role, verdict.state)}"
     if verdict.damage:
         yield f"  at byte {verdict.damaged_at}: {verdict.damage}"
-        yield "  graphtape ls and show still read what stands before it"
+        yield "  the file was changed after it was recorded: restore it from a copy"
     report = verdict.report
     if report is None:
         return
