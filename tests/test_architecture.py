@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,15 @@ def sources() -> Iterator[Path]:
         yield from sorted((ROOT / package).glob("*.py"))
 
 
+@cache
+def nodes_of(file: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
 def imports_of(file: Path) -> set[str]:
     """The modules that a file names in imports, wherever they stand in it."""
     named: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             named.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -149,7 +155,7 @@ def test_time_passes_in_one_place() -> None:
             offences.append(f"{file.relative_to(ROOT)}: imports time")
         offences += [
             f"{file.relative_to(ROOT)}: line {node.lineno}: {node.attr}"
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            for node in nodes_of(file)
             if isinstance(node, ast.Attribute) and node.attr in {"sleep", "now", "utcnow", "today"}
         ]
     assert offences == []
