@@ -1,0 +1,63 @@
+"""Tests of `workbench/serving.py`; whole servers are stopped in tests/cli."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from graphtape.protocol.errors import GraphtapeError
+from graphtape.workbench import serving
+from graphtape.workbench.serving import loop_factory, run_until_stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fast", [True, False])
+def test_signal(number: signal.Signals, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal asks the server to stop, on both event loops; what it does then is its own."""
+    if not fast:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+        assert loop_factory() is None
+    done = []
+
+    async def serve(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), number)
+        await stop.wait()
+        done.append("closed")
+
+    run_until_stopped(serve)
+    assert done == ["closed"]
+
+
+def test_second_signal() -> None:
+    """Whoever cannot wait interrupts the stopping."""
+
+    async def serve(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_until_stopped(serve)
+
+
+def test_server_that_fails() -> None:
+    """An error of the server comes through as it is."""
+
+    async def serve(_: asyncio.Event) -> None:
+        raise GraphtapeError("the port")
+
+    with pytest.raises(GraphtapeError, match="the port"):
+        run_until_stopped(serve)
+
+
+def test_open_to_the_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay that others can reach is warned about, unless it is to be quiet."""
+    monkeypatch.setattr(serving, "run_until_stopped", lambda _: None)
+    for quiet in (False, True):
+        serving.replay_until_stopped(["a.tape"], host="0.0.0.0", announce=print, quiet=quiet)
+    assert capsys.readouterr().err.count("0.0.0.0 is not a loopback address") == 1
