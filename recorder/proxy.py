@@ -393,9 +393,7 @@ class _Relay:
         await turn.settled()
 
     def _give_up(self, ending: Ending, detail: str = "") -> None:
-        """The client is gone, or must be let go: close both sides and record it, without waiting."""
-        if self._connection is not None:
-            self._connection.close()
+        """The client is gone, or must be let go: record it and close its side, without waiting."""
         self._exchange.end(ending, detail)
         self._proxy.turn.run()
         self._answer.break_off()

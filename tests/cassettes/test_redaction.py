@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from graphtape.cassettes.redaction import JsonMasker, RedactionError, Redactor, redact_url
+from graphtape.cassettes.redaction import BodyMasker, JsonMasker, RedactionError, Redactor, redact_url
 from graphtape.protocol.credentials import CredentialNames
 
 M = '"[redacted]"'
@@ -55,7 +56,7 @@ JSON_CASES = [
 
 
 @pytest.mark.parametrize(("text", "expected"), JSON_CASES)
-def test_json_masks_at_every_cut(text, expected):
+def test_json_masks_at_every_cut(text: Any, expected: Any) -> None:
     """The same result whole, byte by byte and at every split point."""
     data = text.encode()
     assert mask_json(data).decode() == expected
@@ -89,7 +90,7 @@ def masked_model(value: object) -> object:
 
 @given(st.dictionaries(names, values, max_size=4), st.booleans(), st.lists(st.integers(0, 200), max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_valid_json_stays_valid(value, ascii_only, cuts):
+def test_valid_json_stays_valid(value: Any, ascii_only: Any, cuts: Any) -> None:
     """Masking bytes is masking the parsed value, whatever the reads."""
     data = json.dumps(value, ensure_ascii=ascii_only, indent=1 if ascii_only else None).encode()
     inside = sorted(cut for cut in cuts if cut < len(data))
@@ -99,13 +100,13 @@ def test_valid_json_stays_valid(value, ascii_only, cuts):
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=3))
 @example(b'{"password":"\\', [13])
 @settings(max_examples=60, deadline=None)
-def test_any_bytes_mask_the_same_in_pieces(data, cuts):
+def test_any_bytes_mask_the_same_in_pieces(data: Any, cuts: Any) -> None:
     """No input breaks the masker, and where it was cut never shows."""
     inside = sorted(cut for cut in cuts if cut < len(data))
     assert mask_json(b"{" + data, *inside) == mask_json(b"{" + data)
 
 
-def test_a_huge_value_is_not_kept():
+def test_a_huge_value_is_not_kept() -> None:
     """Masked or not, nothing grows with the body."""
     masker = JsonMasker(CredentialNames())
     out = masker.feed(b'{"password":"')
@@ -118,11 +119,11 @@ def test_a_huge_value_is_not_kept():
     assert len(masker._string) < 2000
 
 
-def feed_all(masker, *parts: bytes) -> bytes:
+def feed_all(masker: BodyMasker, *parts: bytes) -> bytes:
     return b"".join(masker.feed(part) for part in parts) + masker.finish()
 
 
-def test_form_bodies():
+def test_form_bodies() -> None:
     """The values of listed fields, at every cut."""
     headers = ((b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8"),)
     data = b"a=1&pass%77ord=x=y&b&client_secret=&token=z"
@@ -133,7 +134,7 @@ def test_form_bodies():
     assert masker.redacted == ("body password", "body client_secret", "body token")
 
 
-def test_compressed_request_body_is_withheld():
+def test_compressed_request_body_is_withheld() -> None:
     """What cannot be searched is not kept."""
     masker = Redactor().request_body(((b"Content-Encoding", b"gzip"),))
     assert feed_all(masker, b"\x1f\x8b...", b"...") == b"[redacted]"
@@ -143,7 +144,7 @@ def test_compressed_request_body_is_withheld():
     assert empty.redacted == ()
 
 
-def test_headers():
+def test_headers() -> None:
     """Credentials by name; URLs by their query; the rest as it came, in order."""
     headers = (
         (b"X-One", b"1"),
@@ -174,7 +175,7 @@ def test_headers():
         ("/\udcff?password=\udcff", "/\udcff?password=[redacted]"),
     ],
 )
-def test_targets(target, expected):
+def test_targets(target: Any, expected: Any) -> None:
     """Only masked values change; every other byte stays."""
     clean, found = Redactor().target(target)
     assert clean == expected
@@ -195,7 +196,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_named_values(form):
+def test_named_values(form: Any) -> None:
     """A named value is found in every form in which it is sent; its length stays."""
     redactor = Redactor(values=[("TOKEN", SECRET)])
     clean, found = redactor.response_body(b"data: " + form + b"\n")
@@ -207,7 +208,7 @@ def test_named_values(form):
     assert b"rd" not in rest[6:]
 
 
-def test_named_values_in_requests():
+def test_named_values_in_requests() -> None:
     """In header, target and body; in the body also across reads."""
     redactor = Redactor(values=[("TOKEN", "open-sesame")])
     assert redactor.headers(((b"x", b"a open-sesame b"),)) == (
@@ -223,7 +224,7 @@ def test_named_values_in_requests():
     assert Redactor().response_body(b"open-sesame") == (b"open-sesame", ())
 
 
-def test_short_values_are_refused():
+def test_short_values_are_refused() -> None:
     """A value of three characters would mask half of every text."""
     with pytest.raises(RedactionError, match="TOKEN"):
         Redactor(values=[("TOKEN", "abc")])
@@ -238,6 +239,6 @@ def test_short_values_are_refused():
         ("http://u:p@[bad", "http://[bad"),
     ],
 )
-def test_urls_that_are_shown(url, expected):
+def test_urls_that_are_shown(url: Any, expected: Any) -> None:
     """Logs and errors never show userinfo or a credential of the query."""
     assert redact_url(url) == expected

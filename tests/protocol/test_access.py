@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_loopback_host, is_preflight
@@ -36,12 +38,12 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_loopback_host
         ("::1", (), "[::1]", True),
     ],
 )
-def test_hosts(bound, allowed, host, served):
+def test_hosts(bound: Any, allowed: Any, host: Any, served: Any) -> None:
     """Loopback names, the bound address and what was allowed; a rebound name is not served."""
     assert (HostPolicy(bound, allowed).check(host) is None) is served
 
 
-def test_refused_host_names_the_option():
+def test_refused_host_names_the_option() -> None:
     """The 421 says what to type."""
     assert "--allow-host evil.example" in (HostPolicy("127.0.0.1").check("evil.example:80") or "")
     shown = HostPolicy("127.0.0.1").check("evil\x1b[31m") or ""
@@ -67,7 +69,7 @@ def test_refused_host_names_the_option():
         ("http://192.168.1.5:2025", True),
     ],
 )
-def test_origins(origin, allowed):
+def test_origins(origin: Any, allowed: Any) -> None:
     """Loopback pages, those named with --cors-origin, and the server's own."""
     policy = OriginPolicy(["https://app.example/"])
     assert policy.allows(origin, host="192.168.1.5:2025") is allowed
@@ -78,14 +80,14 @@ def test_origins(origin, allowed):
     assert policy.refuses("GET", origin) is None
 
 
-def test_any_origin():
+def test_any_origin() -> None:
     """`*` allows every page and is answered as `*`."""
     policy = OriginPolicy(["*"])
     assert policy.response_headers("https://x.example")[0] == (b"access-control-allow-origin", b"*")
     assert policy.refuses("POST", "null") is None
 
 
-def test_cors_headers_replace_recorded_ones():
+def test_cors_headers_replace_recorded_ones() -> None:
     """In the Agent Server's order, before vary; recorded CORS headers are never sent."""
     recorded = (
         (b"content-type", b"x"),
@@ -107,7 +109,7 @@ def test_cors_headers_replace_recorded_ones():
     assert policy.apply(recorded[:1], "http://localhost:1")[-1] == (b"vary", b"Origin")
 
 
-def test_preflight_is_the_agent_servers():
+def test_preflight_is_the_agent_servers() -> None:
     """Header names, values and order as captured from the server, but for the allowed origin."""
     headers = (
         (b"Origin", b"http://localhost:3000"),
@@ -145,7 +147,7 @@ def test_preflight_is_the_agent_servers():
         ("http://localhost:1", b"BREW", True, b"Disallowed CORS method, private-network"),
     ],
 )
-def test_preflights_the_server_refuses(origin, method, private, body):
+def test_preflights_the_server_refuses(origin: Any, method: Any, private: Any, body: Any) -> None:
     """400 with the server's words."""
     extra = ((b"Access-Control-Request-Private-Network", b"true"),) if private else ()
     headers = ((b"Origin", origin.encode()), (b"Access-Control-Request-Method", method), *extra)
@@ -153,7 +155,7 @@ def test_preflights_the_server_refuses(origin, method, private, body):
     assert (answer.status, answer.body) == (400, body)
 
 
-def test_preflight_of_a_foreign_page():
+def test_preflight_of_a_foreign_page() -> None:
     """No CORS header at all, and the option by name."""
     headers = ((b"Origin", b"https://evil.example"), (b"Access-Control-Request-Method", b"POST"))
     answer = OriginPolicy().preflight("https://evil.example", headers)
@@ -162,7 +164,7 @@ def test_preflight_of_a_foreign_page():
     assert not [name for name, _ in answer.headers if name.startswith(b"access-control-allow-origin")]
 
 
-def test_loopback_hosts():
+def test_loopback_hosts() -> None:
     """Names and addresses that never leave the machine."""
     assert is_loopback_host("localhost")
     assert is_loopback_host("127.0.0.2")

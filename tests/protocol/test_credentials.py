@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphtape.protocol.credentials import CredentialNames
@@ -29,31 +31,31 @@ PLAIN_FIELDS = [
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers(name):
+def test_headers(name: Any) -> None:
     """The listed headers, and all whose last word is key, token or secret."""
     assert CredentialNames().header(name)
 
 
 @pytest.mark.parametrize("name", PLAIN_HEADERS)
-def test_other_headers(name):
+def test_other_headers(name: Any) -> None:
     """Names that only look alike stay readable."""
     assert not CredentialNames().header(name)
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_fields(name):
+def test_fields(name: Any) -> None:
     """Listed names, in any spelling, in JSON and in a query."""
     assert CredentialNames().field(name)
     assert CredentialNames().query(name)
 
 
 @pytest.mark.parametrize("name", PLAIN_FIELDS)
-def test_other_fields(name):
+def test_other_fields(name: Any) -> None:
     """What bodies need to be replayed stays readable."""
     assert not CredentialNames().field(name)
 
 
-def test_query_only():
+def test_query_only() -> None:
     """`token` and signatures are credentials in a URL, `key` is the store's own parameter."""
     names = CredentialNames()
     assert names.query("token")
@@ -61,7 +63,7 @@ def test_query_only():
     assert not names.query("key")
 
 
-def test_additions_extend():
+def test_additions_extend() -> None:
     """A user's names count everywhere, and the registry stays."""
     names = CredentialNames(["Tenant-Id", ""])
     assert names.header("tenant_id")

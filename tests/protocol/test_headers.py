@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphtape.protocol.headers import (
@@ -16,7 +18,7 @@ from graphtape.protocol.headers import (
 )
 
 
-def test_hop_by_hop_fields_are_dropped():
+def test_hop_by_hop_fields_are_dropped() -> None:
     """The fixed ones, proxy-*, and those that Connection names; the rest keeps its order and spelling."""
     headers = (
         (b"X-A", b"1"),
@@ -37,7 +39,7 @@ def test_hop_by_hop_fields_are_dropped():
     assert connection_options(headers) == {b"keep-alive", b"x-named", b"close"}
 
 
-def test_connection_cannot_strip_what_routes_the_message():
+def test_connection_cannot_strip_what_routes_the_message() -> None:
     """Naming content-length or host in Connection removes neither."""
     headers = (
         (b"Connection", b"content-length, host, authorization"),
@@ -47,7 +49,7 @@ def test_connection_cannot_strip_what_routes_the_message():
     assert end_to_end(headers) == headers[1:]
 
 
-def test_looking_up_fields():
+def test_looking_up_fields() -> None:
     """Names are looked up without case, in order."""
     headers = ((b"Vary", b"a"), (b"VARY", b"b"))
     assert get(headers, b"vary") == b"a"
@@ -72,7 +74,7 @@ def test_looking_up_fields():
         (b"x", b"y\n", False),
     ],
 )
-def test_valid_header(name, value, valid):
+def test_valid_header(name: Any, value: Any, valid: Any) -> None:
     """A header that would break the head is not sent."""
     assert valid_header(name, value) is valid
     assert split_valid(((name, value),))[0 if valid else 1] == ((name, value),)
@@ -114,12 +116,12 @@ UPSTREAM = "http://api.example:8123"
         (b"/\xe9", UPSTREAM, b"/\xe9"),
     ],
 )
-def test_rewrite_location(value, upstream, expected):
+def test_rewrite_location(value: Any, upstream: Any, expected: Any) -> None:
     """Only the upstream's own origin and prefix are replaced; all else stays as it came."""
     assert rewrite_location(value, upstream=upstream, own_origin="http://me:1") == expected
 
 
-def test_parse_origin():
+def test_parse_origin() -> None:
     """Origins compare without case and with default ports; what has none is None."""
     assert parse_origin("HTTP://Host.:80/x") == parse_origin("http://host")
     assert str(parse_origin("http://[::1]:8080/")) == "http://[::1]:8080"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,14 +175,19 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path):
+def rig(tmp_path: Path) -> Any:
     """`async with rig(script, **recorder_options) as r`: the cassette is at `r.path` afterwards."""
 
     numbers = count(1)
 
     @asynccontextmanager
     async def make(
-        script: Script, *, userinfo: str = "", prefix: str = "", wrap=lambda writer: writer, **options
+        script: Script,
+        *,
+        userinfo: str = "",
+        prefix: str = "",
+        wrap: Any = lambda writer: writer,
+        **options: Any,
     ) -> AsyncIterator[Rig]:
         upstream = ScriptedUpstream(script)
         await upstream.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphtape.cassettes.clock import FakeClock
@@ -20,7 +22,7 @@ class Log:
         self.calls: list[tuple[object, ...]] = []
         self.failing = ""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         def call(*args: object, **options: object) -> int:
             if name == self.failing:
                 raise CassetteWriteFailed("x.tape", "disk full")
@@ -44,11 +46,11 @@ def log() -> Log:
 
 
 @pytest.fixture
-def capture(log, clock) -> Capture:
+def capture(log: Any, clock: Any) -> Capture:
     return Capture(log, clock, Redactor(values=[("TOKEN", "sesame")]), upstream="http://h", program="test")
 
 
-def test_an_exchange_in_order(capture, log, clock):
+def test_an_exchange_in_order(capture: Any, log: Any, clock: Any) -> None:
     """Each call becomes one record with the time since the recording began."""
     exchange = capture.exchange("POST", "/x", ((b"Host", b"h"),))
     clock.advance(10)
@@ -73,7 +75,7 @@ def test_an_exchange_in_order(capture, log, clock):
     assert rest[-1][1].content.ending is Ending.COMPLETE
 
 
-def test_the_tally(capture):
+def test_the_tally(capture: Any) -> None:
     """Open exchanges and streams, events, bytes, the last event and the endings."""
     stream = capture.exchange("GET", "/s", ())
     stream.response(200, "OK", SSE)
@@ -86,7 +88,7 @@ def test_the_tally(capture):
     assert (tally.open_exchanges, tally.open_streams, tally.unfinished) == (1, 0, 1)
 
 
-def test_nothing_follows_an_end(capture, log):
+def test_nothing_follows_an_end(capture: Any, log: Any) -> None:
     """Calls after the end are ignored: both sides of a proxy may notice it."""
     exchange = capture.exchange("GET", "/", ())
     exchange.end(Ending.CLIENT_LEFT)
@@ -100,7 +102,7 @@ def test_nothing_follows_an_end(capture, log):
     assert capture.tally.open_exchanges == 0
 
 
-def test_masking_happens_before_the_writer(capture, log):
+def test_masking_happens_before_the_writer(capture: Any, log: Any) -> None:
     """Head, body and named values in responses; what was found late is in the end record."""
     exchange = capture.exchange("POST", "/x?api_key=k1", ((b"Authorization", b"k2"),))
     exchange.request_body(b'{"password":"k3"}')
@@ -117,7 +119,7 @@ def test_masking_happens_before_the_writer(capture, log):
     }
 
 
-def test_a_body_that_broke_off(capture, log):
+def test_a_body_that_broke_off(capture: Any, log: Any) -> None:
     """What the masker still held is written; the request is not called whole."""
     exchange = capture.exchange("POST", "/", ())
     exchange.request_body(b'{"a":"ses')
@@ -127,7 +129,7 @@ def test_a_body_that_broke_off(capture, log):
 
 
 @pytest.mark.parametrize("failing", ["request", "response", "chunk", "flush"])
-def test_a_failing_write_stops_everything(capture, log, failing):
+def test_a_failing_write_stops_everything(capture: Any, log: Any, failing: Any) -> None:
     """From the first failed write on nothing passes unrecorded."""
     log.failing = failing
     with pytest.raises(CassetteWriteFailed):  # noqa: PT012 - which call raises is the parameter
@@ -142,7 +144,7 @@ def test_a_failing_write_stops_everything(capture, log, failing):
         capture.exchange("GET", "/", ())
 
 
-def test_traffic_may_pass_unrecorded(log, clock):
+def test_traffic_may_pass_unrecorded(log: Any, clock: Any) -> None:
     """With pass_on_failure the exchange goes on and the writer is left alone."""
     capture = Capture(log, clock, Redactor(), upstream="", program="", pass_on_failure=True)
     exchange = capture.exchange("GET", "/", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import HttpVersion10, HttpVersion11
@@ -39,12 +40,12 @@ class Transport:
 
 
 @pytest.fixture
-def answer():
+def answer() -> Any:
     """`answer(method, version, keep_alive)` -> (Downstream, Transport)."""
 
-    def make(method="GET", version=HttpVersion11, keep_alive=True):
+    def make(method: Any = "GET", version: Any = HttpVersion11, keep_alive: Any = True) -> Any:
         transport = Transport()
-        request = SimpleNamespace(
+        request: Any = SimpleNamespace(
             transport=transport, writer=None, method=method, version=version, keep_alive=keep_alive
         )
         return Downstream(request), transport
@@ -52,7 +53,7 @@ def answer():
     return make
 
 
-def test_chunked_in_the_place_of_the_original(answer):
+def test_chunked_in_the_place_of_the_original(answer: Any) -> None:
     """transfer-encoding keeps its place and spelling; other hop-by-hop fields and bad ones are gone."""
     down, transport = answer()
     down.head(
@@ -69,7 +70,7 @@ def test_chunked_in_the_place_of_the_original(answer):
     assert down.keep_alive
 
 
-def test_client_that_closes(answer):
+def test_client_that_closes(answer: Any) -> None:
     """A client that said close hears it."""
     down, transport = answer(keep_alive=False)
     down.head(200, "OK", ((b"content-length", b"0"),))
@@ -78,7 +79,7 @@ def test_client_that_closes(answer):
     assert not down.keep_alive
 
 
-def test_http_1_0_keeps_alive_with_a_length(answer):
+def test_http_1_0_keeps_alive_with_a_length(answer: Any) -> None:
     """An old client that asked for it can send another request."""
     down, transport = answer(version=HttpVersion10)
     down.head(200, "OK", ((b"content-length", b"1"),))
@@ -89,7 +90,7 @@ def test_http_1_0_keeps_alive_with_a_length(answer):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_no_body_where_none_may_be(answer, status):
+def test_no_body_where_none_may_be(answer: Any, status: Any) -> None:
     """A body of a 204 or 304 would be taken for the next response."""
     down, transport = answer()
     down.head(status, "", ((b"content-length", b"5"),))
@@ -99,7 +100,7 @@ def test_no_body_where_none_may_be(answer, status):
     assert transport.written.endswith(b"\r\n\r\n")
 
 
-def test_breaking_off(answer):
+def test_breaking_off(answer: Any) -> None:
     """No terminating chunk, and the connection closes; a whole answer is not touched."""
     down, transport = answer()
     down.head(200, "OK", ())
@@ -117,7 +118,7 @@ def test_breaking_off(answer):
     assert not transport.closed
 
 
-def test_a_client_that_is_behind(answer):
+def test_a_client_that_is_behind(answer: Any) -> None:
     """More than 1 MiB unread is behind."""
     down, transport = answer()
     assert transport.high == UNSENT_BYTES == 1 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from graphtape.recorder.tally import Tally
 
 
 class NoWriter:
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return lambda *args, **options: 1
 
 
@@ -25,10 +26,10 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def shown(clock):
+def shown(clock: Any) -> Any:
     """(progress, capture, text): a recording that is being shown."""
 
-    def make(*, is_terminal: bool):
+    def make(*, is_terminal: bool) -> Any:
         text = io.StringIO()
         progress = Progress(text, clock, is_terminal=is_terminal)
         capture = Capture(NoWriter(), clock, Redactor(), upstream="", program="")
@@ -49,12 +50,12 @@ def shown(clock):
         (10**12, "1000 GB"),
     ],
 )
-def test_bytes(count, text):
+def test_bytes(count: Any, text: Any) -> None:
     """A number to read, and its unit."""
     assert format_bytes(count) == text
 
 
-def test_status_line():
+def test_status_line() -> None:
     """Counts in words, and the last event."""
     assert format_status(Tally()) == "0 exchanges, 0 open streams, 0 events, 0 B"
     tally = Tally(exchanges=1, open_streams=1, events=1234, response_bytes=5, last_event="values|a:1")
@@ -62,13 +63,13 @@ def test_status_line():
     assert count_of(1, "event") == "1 event"
 
 
-def test_control_characters_are_not_shown():
+def test_control_characters_are_not_shown() -> None:
     """A server cannot write to the terminal of whoever records it."""
     assert plain("a\x1b[31m\r\nb", 40) == "a?[31m??b"
     assert plain("x" * 50, 10) == "x" * 9 + "…"
 
 
-def test_lines_in_a_pipe(shown, clock):
+def test_lines_in_a_pipe(shown: Any, clock: Any) -> None:
     """A line when a stream opens and one when an exchange ends; no control codes."""
     _, capture, text = shown(is_terminal=False)
     exchange = capture.exchange("POST", "/runs/stream?token=abc", ())
@@ -85,7 +86,7 @@ def test_lines_in_a_pipe(shown, clock):
     )
 
 
-def test_lines_are_limited(shown, clock):
+def test_lines_are_limited(shown: Any, clock: Any) -> None:
     """A flood of requests does not flood the log; what was left out is counted."""
     progress, capture, text = shown(is_terminal=False)
     for _ in range(50):
@@ -97,7 +98,7 @@ def test_lines_are_limited(shown, clock):
     assert "graphtape: 30 more lines were left out\n" in text.getvalue()
 
 
-def test_one_line_on_a_terminal(shown, clock, monkeypatch):
+def test_one_line_on_a_terminal(shown: Any, clock: Any, monkeypatch: Any) -> None:
     """The status line is refreshed in place, at most ten times a second, and goes at the end."""
     monkeypatch.setenv("NO_COLOR", "1")
     progress, capture, text = shown(is_terminal=True)
@@ -114,7 +115,7 @@ def test_one_line_on_a_terminal(shown, clock, monkeypatch):
     assert "\x1b[2m" not in text.getvalue()
 
 
-def test_a_closed_pipe_stops_nothing(clock):
+def test_a_closed_pipe_stops_nothing(clock: Any) -> None:
     """A progress that cannot be written is dropped, not raised."""
     text = io.StringIO()
     text.close()

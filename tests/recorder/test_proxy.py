@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def chunked(*parts: bytes, end: bool = True) -> bytes:
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-async def test_a_stream_passes_unchanged(rig, opened, answering):
+async def test_a_stream_passes_unchanged(rig: Any, opened: Any, answering: Any) -> None:
     """Status, headers in order and spelling, and every byte reach the client and the file."""
     async with rig(answering(SSE_HEAD + chunked(*EVENTS))) as r:
         client = await r.get("/threads/1/stream")
@@ -47,7 +48,7 @@ async def test_a_stream_passes_unchanged(rig, opened, answering):
     assert r.recorder.report().events == 2
 
 
-async def test_the_request_reaches_the_upstream_byte_for_byte(rig, answering):
+async def test_the_request_reaches_the_upstream_byte_for_byte(rig: Any, answering: Any) -> None:
     """Nothing is added, nothing is reordered; only Host names the upstream and hop-by-hop fields are gone."""
     seen: list[bytes] = []
     async with rig(answering(OK, seen)) as r:
@@ -69,7 +70,7 @@ async def test_the_request_reaches_the_upstream_byte_for_byte(rig, answering):
 @pytest.mark.parametrize(
     "target", ["/?", "/", "//", "/a?", "/%", "/?a=b?c", "/a%00", "/" + "x" * 20000, "/a:b@c"]
 )
-async def test_odd_targets(rig, opened, answering, target):
+async def test_odd_targets(rig: Any, opened: Any, answering: Any, target: Any) -> None:
     """A target is passed on and recorded exactly, whatever it looks like."""
     seen: list[bytes] = []
     async with rig(answering(OK, seen)) as r:
@@ -80,7 +81,7 @@ async def test_odd_targets(rig, opened, answering, target):
     assert opened(r.path).exchange(1).request.target == target
 
 
-async def test_upstream_with_a_path_prefix(rig, answering):
+async def test_upstream_with_a_path_prefix(rig: Any, answering: Any) -> None:
     """The prefix goes before every target, and comes off Location."""
     seen: list[bytes] = []
     response = b"HTTP/1.1 200 OK\r\nLocation: /api/v1/threads/1\r\ncontent-length: 0\r\n\r\n"
@@ -90,10 +91,10 @@ async def test_upstream_with_a_path_prefix(rig, answering):
     assert seen[0].startswith(b"GET /api/v1/threads?x=1 HTTP/1.1\r\n")
 
 
-async def test_location_on_the_upstream_becomes_the_proxys(rig, opened):
+async def test_location_on_the_upstream_becomes_the_proxys(rig: Any, opened: Any) -> None:
     """An absolute Location of the upstream names the proxy as the client calls it; the file keeps the original."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         request = await peer.request()
         host = request.split(b"Host: ")[1].split(b"\r\n")[0]
         await peer.send(
@@ -143,7 +144,9 @@ async def test_location_on_the_upstream_becomes_the_proxys(rig, opened):
         ),
     ],
 )
-async def test_answers_without_a_body(rig, answering, method, response, expected):
+async def test_answers_without_a_body(
+    rig: Any, answering: Any, method: Any, response: Any, expected: Any
+) -> None:
     """HEAD, 204, 304, empty bodies and any method: the head as it came, and the connection stays."""
     async with rig(answering(response)) as r:
         client = await r.get("/", method=method)
@@ -152,7 +155,7 @@ async def test_answers_without_a_body(rig, answering, method, response, expected
         assert (await client.head()).startswith(b"HTTP/1.1 ")
 
 
-async def test_connections_are_kept(rig, answering):
+async def test_connections_are_kept(rig: Any, answering: Any) -> None:
     """Two requests of one client share its connection and the upstream's."""
     async with rig(answering(OK)) as r:
         client = await r.get("/")
@@ -164,7 +167,7 @@ async def test_connections_are_kept(rig, answering):
         assert r.upstream.connections == 1
 
 
-async def test_http_1_0_client(rig, answering):
+async def test_http_1_0_client(rig: Any, answering: Any) -> None:
     """A chunked answer is closed off by the connection's end for a client that knows no chunks."""
     async with rig(answering(SSE_HEAD + chunked(*EVENTS))) as r:
         client = await r.client()
@@ -175,10 +178,10 @@ async def test_http_1_0_client(rig, answering):
         assert await client.rest() == b"".join(EVENTS)
 
 
-async def test_answer_that_ends_with_its_connection(rig, opened):
+async def test_answer_that_ends_with_its_connection(rig: Any, opened: Any) -> None:
     """A body without length or chunks is whole when the upstream closes; the client gets it chunked."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nall of it")
 
@@ -190,7 +193,7 @@ async def test_answer_that_ends_with_its_connection(rig, opened):
     assert opened(r.path).exchange(1).ending is Ending.COMPLETE
 
 
-async def test_compressed_answer(rig, opened, answering):
+async def test_compressed_answer(rig: Any, opened: Any, answering: Any) -> None:
     """A compressed body stays exactly as it came, for the client and in the file."""
     packed = gzip.compress(b"data: x\n\n" * 50)
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
@@ -204,11 +207,11 @@ async def test_compressed_answer(rig, opened, answering):
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 @pytest.mark.parametrize("cut", [0, 1, 20, 43])
-async def test_upstream_breaks_off(rig, opened, framing, cut):
+async def test_upstream_breaks_off(rig: Any, opened: Any, framing: Any, cut: Any) -> None:
     """The client's connection breaks at the same byte, without an end; the cassette says who did it."""
     part = b"".join(EVENTS)[:cut]
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         if framing == "chunked":
             await peer.send(SSE_HEAD + (chunked(part, end=False) if part else b""))
@@ -227,11 +230,11 @@ async def test_upstream_breaks_off(rig, opened, framing, cut):
     assert exchange.detail
 
 
-async def test_client_leaves_while_nothing_flows(rig, opened):
+async def test_client_leaves_while_nothing_flows(rig: Any, opened: Any) -> None:
     """The upstream's connection closes at once, and the cassette says that the client left."""
     upstream_saw = asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(SSE_HEAD + chunked(EVENTS[0], end=False))
         await peer.gone()
@@ -248,11 +251,11 @@ async def test_client_leaves_while_nothing_flows(rig, opened):
     assert exchange.body == EVENTS[0]
 
 
-async def test_client_leaves_before_the_head(rig, opened):
+async def test_client_leaves_before_the_head(rig: Any, opened: Any) -> None:
     """As above while the upstream has not answered yet."""
     asked, upstream_saw = asyncio.Event(), asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         asked.set()
         await peer.gone()
@@ -269,11 +272,11 @@ async def test_client_leaves_before_the_head(rig, opened):
     assert exchange.response is None
 
 
-async def test_client_leaves_inside_its_body(rig, opened):
+async def test_client_leaves_inside_its_body(rig: Any, opened: Any) -> None:
     """A request that is not whole is recorded as such; the upstream sees its connection close."""
     arrived, upstream_saw = asyncio.Event(), asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.reader.readuntil(b"\r\n\r\nhalf")
         arrived.set()
         await peer.gone()
@@ -292,12 +295,12 @@ async def test_client_leaves_inside_its_body(rig, opened):
 
 
 @pytest.mark.slow
-async def test_slow_client_holds_up_nobody(rig, opened):
+async def test_slow_client_holds_up_nobody(rig: Any, opened: Any) -> None:
     """A client that does not read stops its own upstream only; what came late is marked."""
     piece = b"x" * 65536
     sent = 0
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         nonlocal sent
         request = await peer.request()
         if b"/slow" not in request:
@@ -330,12 +333,12 @@ async def test_slow_client_holds_up_nobody(rig, opened):
     assert sum(len(chunk.data) for chunk in chunks) == 250 * len(piece)
 
 
-async def test_large_body_is_streamed_up(rig, opened):
+async def test_large_body_is_streamed_up(rig: Any, opened: Any) -> None:
     """A request body of unknown size reaches the upstream piece by piece, before it is whole."""
     got = 0
     first = asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         nonlocal got
         head = await peer.request()
         assert b"Transfer-Encoding: chunked\r\n" in head
@@ -358,7 +361,20 @@ async def test_large_body_is_streamed_up(rig, opened):
     assert exchange.request_complete
 
 
-async def test_expect_continue(rig, answering):
+async def test_compressed_request(rig: Any, opened: Any, answering: Any) -> None:
+    """It reaches the upstream as it is; what cannot be searched for credentials is not kept."""
+    seen: list[bytes] = []
+    packed = gzip.compress(b'{"password":"x"}')
+    async with rig(answering(OK, seen)) as r:
+        client = await r.get("/", "Content-Encoding: gzip", f"Content-Length: {len(packed)}", method="POST")
+        await client.send(packed)
+        await client.until(b"ok")
+        await r.ended()
+    assert seen[0].endswith(packed)
+    assert opened(r.path).exchange(1).request_body == b"[redacted]"
+
+
+async def test_expect_continue(rig: Any, answering: Any) -> None:
     """A client that waits for 100 Continue gets it, and the upstream is not asked to wait."""
     seen: list[bytes] = []
     async with rig(answering(OK, seen)) as r:
@@ -370,7 +386,7 @@ async def test_expect_continue(rig, answering):
     assert seen[0].endswith(b"abc")
 
 
-async def test_upstream_not_there(rig, opened, unused_tcp_port):
+async def test_upstream_not_there(rig: Any, opened: Any, unused_tcp_port: Any) -> None:
     """502 with words that help, recorded as what it is, with the request's body."""
     async with rig(None, url=f"http://u:secret-pw@127.0.0.1:{unused_tcp_port}") as r:
         client = await r.get("/", "Content-Length: 2", "Origin: http://localhost:3000", method="POST")
@@ -400,10 +416,10 @@ async def test_upstream_not_there(rig, opened, unused_tcp_port):
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "switched"),
     ],
 )
-async def test_upstream_answers_no_http(rig, opened, answer, word):
+async def test_upstream_answers_no_http(rig: Any, opened: Any, answer: Any, word: Any) -> None:
     """Garbage, nothing, half a head: 502 with the reason; the recorder lives on."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(answer)
 
@@ -415,10 +431,10 @@ async def test_upstream_answers_no_http(rig, opened, answer, word):
     assert opened(r.path).exchange(1).ending is Ending.UNREACHED
 
 
-async def test_upstream_never_answers(rig, opened):
+async def test_upstream_never_answers(rig: Any, opened: Any) -> None:
     """No response head within --upstream-timeout is a 504 that names the option."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.gone()
 
     async with rig(script, upstream_timeout=0.02) as r:
@@ -429,14 +445,14 @@ async def test_upstream_never_answers(rig, opened):
     assert opened(r.path).exchange(1).ending is Ending.UNREACHED
 
 
-async def test_informational_answers_are_skipped(rig, answering):
+async def test_informational_answers_are_skipped(rig: Any, answering: Any) -> None:
     """A 103 before the answer is not taken for it."""
     async with rig(answering(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + OK)) as r:
         client = await r.get("/")
         assert (await client.head()).startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_websocket_is_refused(rig, opened, answering):
+async def test_websocket_is_refused(rig: Any, opened: Any, answering: Any) -> None:
     """An upgrade gets a clear answer, recorded, and never reaches the upstream."""
     async with rig(answering(OK)) as r:
         client = await r.get(
@@ -453,11 +469,11 @@ async def test_websocket_is_refused(rig, opened, answering):
     assert opened(r.path).exchange(1).response.status == 501
 
 
-async def test_streams_interleave(rig, opened):
+async def test_streams_interleave(rig: Any, opened: Any) -> None:
     """Several streams at once: each client gets its own, and the file holds them in the order of their reads."""
     gates = {b"/a": asyncio.Event(), b"/b": asyncio.Event()}
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         name = (await peer.request()).split(b" ")[1]
         await peer.send(SSE_HEAD + chunked(name, end=False))
         await gates[name].wait()
@@ -476,30 +492,30 @@ async def test_streams_interleave(rig, opened):
     assert {cassette.exchange(n).body for n in (1, 2)} == {b"/a/a/a", b"/b/b/b"}
 
 
-async def test_file_first_then_client(rig, answering):
+async def test_file_first_then_client(rig: Any, answering: Any) -> None:
     """At the moment the client has a byte, a flush has already taken it."""
     flushed = bytearray()
 
     class Spy:
-        def __init__(self, inner):
+        def __init__(self, inner: Any) -> None:
             self._inner = inner
             self._waiting = b""
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: Any) -> Any:
             return getattr(self._inner, name)
 
-        def chunk(self, number, at_ns, data, delayed=False):
+        def chunk(self, number: Any, at_ns: Any, data: Any, delayed: Any = False) -> None:
             self._waiting += data
             self._inner.chunk(number, at_ns, data, delayed)
 
-        def flush(self):
+        def flush(self) -> None:
             self._inner.flush()
             flushed.extend(self._waiting)
             self._waiting = b""
 
     turn = asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(SSE_HEAD)
         for i in range(50):
@@ -518,10 +534,10 @@ async def test_file_first_then_client(rig, answering):
         assert await client.exactly(5) == b"0\r\n\r\n"
 
 
-async def test_stop_while_streaming(rig, opened):
+async def test_stop_while_streaming(rig: Any, opened: Any) -> None:
     """Stopping breaks the client's stream without an end, and the cassette is closed with what it got."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(SSE_HEAD + chunked(EVENTS[0], end=False))
         await peer.gone()
@@ -536,7 +552,7 @@ async def test_stop_while_streaming(rig, opened):
     assert r.recorder.report().unfinished == 1
 
 
-async def test_foreign_host_and_origin(rig, answering):
+async def test_foreign_host_and_origin(rig: Any, answering: Any) -> None:
     """A rebound name gets 421, a foreign page that writes 403; neither reaches upstream or cassette."""
     async with rig(answering(OK)) as r:
         client = await r.client()
@@ -553,7 +569,7 @@ async def test_foreign_host_and_origin(rig, answering):
         assert r.recorder.capture.tally.exchanges == 0
 
 
-async def test_cors_is_our_own(rig, opened, answering):
+async def test_cors_is_our_own(rig: Any, opened: Any, answering: Any) -> None:
     """The upstream's CORS headers stay in the file; the client gets the recorder's."""
     response = (
         b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\naccess-control-allow-origin: *\r\n"
@@ -572,7 +588,7 @@ async def test_cors_is_our_own(rig, opened, answering):
     assert (b"access-control-allow-credentials", b"true") in opened(r.path).response(1).headers
 
 
-async def test_preflight_is_answered_here(rig, answering):
+async def test_preflight_is_answered_here(rig: Any, answering: Any) -> None:
     """A preflight is not forwarded; any other OPTIONS request is."""
     async with rig(answering(OK)) as r:
         client = await r.get(
@@ -582,7 +598,7 @@ async def test_preflight_is_answered_here(rig, answering):
         assert r.upstream.connections == 0
 
 
-async def test_credentials_reach_the_upstream_and_nothing_else(rig, opened, answering):
+async def test_credentials_reach_the_upstream_and_nothing_else(rig: Any, opened: Any, answering: Any) -> None:
     """Headers, query, body and userinfo credentials are nowhere in the file."""
     seen: list[bytes] = []
     response = b"HTTP/1.1 200 OK\r\nset-cookie: s=sesame-1\r\ncontent-length: 8\r\n\r\nsesame-2"
@@ -609,7 +625,7 @@ async def test_credentials_reach_the_upstream_and_nothing_else(rig, opened, answ
     assert "header authorization" in exchange.request.redacted
 
 
-async def test_userinfo_of_the_upstream(rig, opened, answering):
+async def test_userinfo_of_the_upstream(rig: Any, opened: Any, answering: Any) -> None:
     """http://user:pass@host works upstream and is stored nowhere; the client's own Authorization wins."""
     seen: list[bytes] = []
     async with rig(answering(OK, seen), userinfo="user:p%40ss-word@") as r:
@@ -623,32 +639,32 @@ async def test_userinfo_of_the_upstream(rig, opened, answering):
     assert b"Basic" not in repr(cassette.exchange(1)).encode()
 
 
-async def test_failing_disk_stops_the_traffic(rig):
+async def test_failing_disk_stops_the_traffic(rig: Any) -> None:
     """By default nothing passes unrecorded: the client gets no byte that is not in the file."""
     from graphtape.cassettes.errors import CassetteWriteFailed
 
     class Full:
-        def __init__(self, inner):
+        def __init__(self, inner: Any) -> None:
             self._inner = inner
             self.full = False
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: Any) -> Any:
             return getattr(self._inner, name)
 
-        def flush(self):
+        def flush(self) -> None:
             if self.full:
                 raise CassetteWriteFailed("x.tape", "no space left")
             self._inner.flush()
 
     disks: list[Full] = []
 
-    def wrap(writer):
+    def wrap(writer: Any) -> Any:
         disks.append(Full(writer))
         return disks[0]
 
     go_on = asyncio.Event()
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(SSE_HEAD + chunked(b"first", end=False))
         await go_on.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,12 @@ from graphtape.recorder import CannotListen, record
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\ndata: 1\n\n"
 
 
-async def run(url, path, visit=None, **options):
+async def run(url: Any, path: Any, visit: Any = None, **options: Any) -> Any:
     """Record until `visit` is done; (report, what was announced, what was shown)."""
     stop, lines, shown = asyncio.Event(), [], io.StringIO()
     ready = asyncio.Event()
 
-    def announce(line):
+    def announce(line: Any) -> None:
         lines.append(line)
         ready.set()
 
@@ -46,7 +47,7 @@ async def get(address: str) -> bytes:
     return answer
 
 
-async def test_one_run(rig, answering, opened, tmp_path):
+async def test_one_run(rig: Any, answering: Any, opened: Any, tmp_path: Any) -> None:
     """One line when ready, a report of what was recorded, and what to type next."""
     path = tmp_path / "my tape.tape"
     async with rig(answering(OK)) as r:
@@ -61,7 +62,7 @@ async def test_one_run(rig, answering, opened, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_append_and_overwrite(rig, answering, opened, tmp_path):
+async def test_append_and_overwrite(rig: Any, answering: Any, opened: Any, tmp_path: Any) -> None:
     """An existing file is refused, continued or replaced, as was said."""
     path = tmp_path / "x.tape"
     async with rig(answering(OK)) as r:
@@ -78,7 +79,7 @@ async def test_append_and_overwrite(rig, answering, opened, tmp_path):
             await run(r.upstream.url, path, append=True, overwrite=True)
 
 
-async def test_port_in_use(tmp_path):
+async def test_port_in_use(tmp_path: Any) -> None:
     """The message says what to do, and no empty cassette is left behind."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -88,13 +89,13 @@ async def test_port_in_use(tmp_path):
     assert not (tmp_path / "x.tape").exists()
 
 
-async def test_host_that_is_not_here(tmp_path):
+async def test_host_that_is_not_here(tmp_path: Any) -> None:
     """An address of another machine."""
     with pytest.raises(CannotListen, match=r"203\.0\.113\.1"):
         await run("http://h", tmp_path / "x.tape", host="203.0.113.1")
 
 
-async def test_ipv6_is_announced_in_brackets(rig, answering, tmp_path):
+async def test_ipv6_is_announced_in_brackets(rig: Any, answering: Any, tmp_path: Any) -> None:
     """The line is a URL that a client can use."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -106,7 +107,7 @@ async def test_ipv6_is_announced_in_brackets(rig, answering, tmp_path):
     assert lines[0].startswith("graphtape: listening on http://[::1]:")
 
 
-async def test_all_interfaces_are_warned_about(rig, answering, tmp_path):
+async def test_all_interfaces_are_warned_about(rig: Any, answering: Any, tmp_path: Any) -> None:
     """Recording for a whole network is not done silently."""
     async with rig(answering(OK)) as r:
         _, _, shown = await run(r.upstream.url, tmp_path / "x.tape", host="0.0.0.0")
@@ -114,13 +115,15 @@ async def test_all_interfaces_are_warned_about(rig, answering, tmp_path):
     assert "graphtape: next: graphtape ls" in shown
 
 
-async def test_values_of_the_environment(rig, answering, opened, tmp_path, monkeypatch):
+async def test_values_of_the_environment(
+    rig: Any, answering: Any, opened: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
     """--redact-env masks the value wherever it stands, asks for plain answers, and leaves the client's bytes alone."""
     monkeypatch.setenv("MY_TOKEN", "data: 1")
     seen: list[bytes] = []
     path = tmp_path / "x.tape"
 
-    async def visit(address):
+    async def visit(address: Any) -> None:
         assert (await get(address)).endswith(b"data: 1\n\n")
 
     async with rig(answering(OK, seen)) as r:
@@ -130,7 +133,7 @@ async def test_values_of_the_environment(rig, answering, opened, tmp_path, monke
         await run("http://h", tmp_path / "y.tape", redact_env=["NOT_SET"])
 
 
-async def test_what_was_written_is_synced(rig, answering, tmp_path):
+async def test_what_was_written_is_synced(rig: Any, answering: Any, tmp_path: Any) -> None:
     """Within the interval, in another thread, and only when there is something new."""
     import threading
 
@@ -142,13 +145,13 @@ async def test_what_was_written_is_synced(rig, answering, tmp_path):
     loop = asyncio.get_running_loop()
 
     class Spy:
-        def __init__(self, inner):
+        def __init__(self, inner: Any) -> None:
             self._inner = inner
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: Any) -> Any:
             return getattr(self._inner, name)
 
-        def sync(self):
+        def sync(self) -> None:
             synced.append(threading.get_ident())
             self._inner.sync()
             loop.call_soon_threadsafe(done.set)
@@ -165,7 +168,7 @@ async def test_what_was_written_is_synced(rig, answering, tmp_path):
     assert CassetteWriter is not None
 
 
-async def test_widen_is_refused_before_anything_happens(tmp_path):
+async def test_widen_is_refused_before_anything_happens(tmp_path: Any) -> None:
     """No file, no socket, a clear word."""
     with pytest.raises(GraphtapeError, match="--widen"):
         await run("http://h", tmp_path / "x.tape", widen=True)

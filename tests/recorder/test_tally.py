@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphtape.cassettes.model import Ending
@@ -18,7 +20,7 @@ STREAM = (
 )
 
 
-def test_events_at_every_cut():
+def test_events_at_every_cut() -> None:
     """Events with data count; comments, lone ids and the unfinished rest do not, however the reads fall."""
     for cut in range(len(STREAM)):
         counter = EventCounter()
@@ -27,7 +29,7 @@ def test_events_at_every_cut():
         assert counter.last_name == "message"
 
 
-def test_a_large_event_in_many_reads():
+def test_a_large_event_in_many_reads() -> None:
     """An event of megabytes is counted once and not kept."""
     counter = EventCounter()
     counter.feed(b"event: big\ndata: ")
@@ -38,7 +40,7 @@ def test_a_large_event_in_many_reads():
     assert counter.last_name == "big"
 
 
-def test_compressed_streams_are_not_counted():
+def test_compressed_streams_are_not_counted() -> None:
     """What cannot be read is not guessed at."""
     assert EventCounter(readable=False).feed(STREAM) == 0
 
@@ -46,6 +48,6 @@ def test_compressed_streams_are_not_counted():
 @pytest.mark.parametrize(
     ("endings", "unfinished"), [({}, 0), ({Ending.COMPLETE: 5, Ending.CLIENT_LEFT: 2}, 2)]
 )
-def test_unfinished(endings, unfinished):
+def test_unfinished(endings: Any, unfinished: Any) -> None:
     """All that the upstream did not end itself."""
     assert Tally(endings=endings).unfinished == unfinished

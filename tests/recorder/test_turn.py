@@ -10,7 +10,7 @@ from graphtape.cassettes.errors import CassetteWriteFailed
 from graphtape.recorder.turn import FlushTurn
 
 
-async def test_one_flush_for_all_of_a_turn():
+async def test_one_flush_for_all_of_a_turn() -> None:
     """Everything captured in one turn shares a flush; actions follow it in order."""
     log: list[str] = []
     turn = FlushTurn(lambda: log.append("flush"), lambda error: None)
@@ -24,7 +24,7 @@ async def test_one_flush_for_all_of_a_turn():
     assert log == ["flush", "a", "b", "flush", "c"]
 
 
-async def test_run_at_once():
+async def test_run_at_once() -> None:
     """Whoever cannot wait runs the turn now; it does not run again."""
     log: list[str] = []
     turn = FlushTurn(lambda: log.append("flush"), lambda error: None)
@@ -35,7 +35,7 @@ async def test_run_at_once():
     assert log == ["flush", "a"]
 
 
-async def test_a_failed_flush_sends_nothing():
+async def test_a_failed_flush_sends_nothing() -> None:
     """The actions are dropped, those who wait get the error, and the recorder is told."""
     error = CassetteWriteFailed("x.tape", "disk full")
     log: list[object] = []

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
-from graphtape.recorder.upstream import BadUpstream, Upstream, UpstreamFailed, parse_upstream
+from graphtape.recorder.upstream import (
+    BadUpstream,
+    Upstream,
+    UpstreamBroke,
+    UpstreamConnection,
+    UpstreamFailed,
+    parse_upstream,
+)
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -25,7 +34,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         ("https://bücher.example", "https://xn--bcher-kva.example", "", b"xn--bcher-kva.example"),
     ],
 )
-def test_upstream_urls(url, shown, prefix, host_header):
+def test_upstream_urls(url: Any, shown: Any, prefix: Any, host_header: Any) -> None:
     """http and https, with a path prefix, an IPv6 host, userinfo that is never shown."""
     target = parse_upstream(url)
     assert (target.url, target.prefix, target.host_header) == (shown, prefix, host_header)
@@ -45,13 +54,13 @@ def test_upstream_urls(url, shown, prefix, host_header):
         "http://[::1",
     ],
 )
-def test_urls_that_are_none(url):
+def test_urls_that_are_none(url: Any) -> None:
     """A clear error instead of a recorder that fails at the first request."""
     with pytest.raises(BadUpstream, match="upstream"):
         parse_upstream(url)
 
 
-def test_errors_do_not_show_passwords():
+def test_errors_do_not_show_passwords() -> None:
     """Not even for a URL that could not be read."""
     for url in ("ftp://u:hunter2@h", "http://u:hunter2@h:x", "http://u:hunter2@h/?api_key=hunter2"):
         with pytest.raises(BadUpstream) as caught:
@@ -59,11 +68,11 @@ def test_errors_do_not_show_passwords():
         assert "hunter2" not in str(caught.value)
 
 
-async def test_nobody_answers_the_connection(monkeypatch):
+async def test_nobody_answers_the_connection(monkeypatch: Any) -> None:
     """No connection within the time is a 504 that names the upstream."""
     upstream = Upstream(parse_upstream("http://h.example"), connect_timeout_s=0.01)
 
-    async def never(*args, **options):
+    async def never(*args: Any, **options: Any) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
@@ -72,10 +81,10 @@ async def test_nobody_answers_the_connection(monkeypatch):
     assert caught.value.status == 504
 
 
-async def test_a_kept_connection_that_closed(rig):
+async def test_a_kept_connection_that_closed(rig: Any) -> None:
     """When the upstream closes a kept connection just as it is used, a GET is sent again on a new one."""
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()  # the second request on this connection gets no answer
@@ -87,11 +96,25 @@ async def test_a_kept_connection_that_closed(rig):
         assert r.upstream.connections == 2
 
 
-async def test_proxy_of_the_environment(rig, monkeypatch):
+async def test_bytes_that_arrive_with_the_break() -> None:
+    """What came in the same read as the connection's end is handed on before the break is told."""
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.connection_made(asyncio.Transport())
+    connection = UpstreamConnection(protocol)
+    connection.expect("GET")
+    protocol.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+    protocol.connection_lost(None)
+    assert (await connection.head()).code == 200
+    assert await connection.read() == b"half"
+    with pytest.raises(UpstreamBroke):
+        await connection.read()
+
+
+async def test_proxy_of_the_environment(rig: Any, monkeypatch: Any) -> None:
     """HTTP_PROXY is used, with its credentials and an absolute target; NO_PROXY is honoured."""
     seen: list[bytes] = []
 
-    async def script(peer):
+    async def script(peer: Any) -> None:
         while True:
             seen.append(await peer.request())
             await peer.send(OK)
@@ -111,7 +134,7 @@ async def test_proxy_of_the_environment(rig, monkeypatch):
     assert Upstream(parse_upstream("http://api.example"))._proxy is None
 
 
-def test_a_proxy_that_is_not_http(monkeypatch):
+def test_a_proxy_that_is_not_http(monkeypatch: Any) -> None:
     """A SOCKS proxy is a clear error that names the way out."""
     monkeypatch.setenv("http_proxy", "https://p:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -120,7 +143,7 @@ def test_a_proxy_that_is_not_http(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: Any) -> Any:
     """(certificate, key) for localhost, made by openssl."""
     folder = tmp_path_factory.mktemp("tls")
     made = subprocess.run(
@@ -134,13 +157,13 @@ def certificate(tmp_path_factory):
     return folder / "cert.pem", folder / "key.pem"
 
 
-async def _tls_server(certificate, handler) -> asyncio.Server:
+async def _tls_server(certificate: Any, handler: Any) -> asyncio.Server:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     return await asyncio.start_server(handler, "127.0.0.1", 0, ssl=context)
 
 
-async def _answer(reader, writer):
+async def _answer(reader: Any, writer: Any) -> None:
     try:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
@@ -151,7 +174,7 @@ async def _answer(reader, writer):
         writer.close()
 
 
-async def test_https_upstream(rig, certificate, monkeypatch):
+async def test_https_upstream(rig: Any, certificate: Any, monkeypatch: Any) -> None:
     """A private authority is trusted through SSL_CERT_FILE; without it the 502 says so."""
     server = await _tls_server(certificate, _answer)
     url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
@@ -167,18 +190,18 @@ async def test_https_upstream(rig, certificate, monkeypatch):
     await server.wait_closed()
 
 
-async def test_https_through_a_proxy(rig, certificate, monkeypatch):
+async def test_https_through_a_proxy(rig: Any, certificate: Any, monkeypatch: Any) -> None:
     """CONNECT first, then TLS with the upstream inside the tunnel."""
     server = await _tls_server(certificate, _answer)
     port = server.sockets[0].getsockname()[1]
     connects: list[bytes] = []
 
-    async def tunnel(peer):
+    async def tunnel(peer: Any) -> None:
         connects.append(await peer.request())
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
-        async def pump(source, sink):
+        async def pump(source: Any, sink: Any) -> None:
             while data := await source.read(65536):
                 sink.write(data)
             sink.close()
