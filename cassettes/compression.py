@@ -10,7 +10,7 @@ from typing import Final
 
 import zstandard
 
-from graphtape.cassettes.limits import MAX_WINDOW_BYTES
+from graphtape.cassettes.limits import MAX_SEGMENT_BYTES, MAX_WINDOW_BYTES
 
 # Measured on streams of the Agent Server, one flush per event (share of the bytes on the wire, us per event):
 # level 1 0.031 5.1, level 2 0.030 2.9, level 3 0.030 4.5; one flush per 4 events 0.017 in all; windows of
@@ -26,6 +26,7 @@ class BadStream(Exception):
 # What is decompressed in one step where no limit can be set on a step: 4 bytes of zstd are 128 KiB at most (a
 # block of one repeated byte), so that this is 8 MiB.
 _SLICE_BYTES: Final = 256
+_FIRST_BUFFER_BYTES: Final = 64 << 10
 
 
 class SegmentCompressor:
@@ -54,29 +55,38 @@ class Decompressor:
 
     def __init__(self) -> None:
         self._context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        # Kept, because fresh memory for every segment costs five times what decompressing does; its pages are
-        # taken only as far as they are used.
+        # Kept, because fresh memory for every segment costs five times what decompressing does; it grows
+        # with what it is asked for.
         self._buffer = bytearray()
 
     def decompress(self, data: bytes, *, limit_bytes: int) -> memoryview:
         """All that `data` holds, whether or not the stream was ended; good until the next call.
 
+        Args:
+            data: a zstd stream, or the start of one.
+            limit_bytes: at most `MAX_SEGMENT_BYTES`.
+
         Raises:
             BadStream: not zstd, asks for too much memory, or would give more than `limit_bytes`.
         """
-        if len(self._buffer) <= limit_bytes:
-            self._buffer = bytearray(limit_bytes + 1)
-        view = memoryview(self._buffer)
         size = 0
         try:
             with self._context.stream_reader(data, read_across_frames=False) as reader:
-                while size <= limit_bytes and (read := reader.readinto(view[size : limit_bytes + 1])):
+                while size <= limit_bytes:
+                    if size == len(self._buffer):
+                        # Not the limit at once: clearing 8 MiB takes longer than opening a small cassette.
+                        grown = bytearray(min(max(4 * size, _FIRST_BUFFER_BYTES), MAX_SEGMENT_BYTES + 1))
+                        grown[:size] = self._buffer
+                        self._buffer = grown
+                    read = reader.readinto(memoryview(self._buffer)[size : limit_bytes + 1])
+                    if not read:
+                        break
                     size += read
         except zstandard.ZstdError as error:
             raise BadStream(f"not a zstd stream that can be read ({error})") from None
         if size > limit_bytes:
             raise BadStream(f"decompresses to more than {limit_bytes} bytes")
-        return view[:size]
+        return memoryview(self._buffer)[:size]
 
     def decompress_blocks(self, blocks: Sequence[bytes], *, limit_bytes: int) -> list[bytes]:
         """What each block of one stream adds to it; raises as `decompress`."""

@@ -45,6 +45,11 @@ def test_exactly_the_limit() -> None:
     assert len(Decompressor().decompress(data, limit_bytes=1000)) == 1000
     with pytest.raises(BadStream, match="more than 999 bytes"):
         Decompressor().decompress(data, limit_bytes=999)
+    noise = os.urandom(700_001)
+    whole = SegmentCompressor().compress(noise)
+    assert bytes(Decompressor().decompress(whole, limit_bytes=len(noise))) == noise
+    with pytest.raises(BadStream, match="more than"):
+        Decompressor().decompress(whole, limit_bytes=len(noise) - 1)
 
 
 def test_bomb() -> None:
