@@ -151,9 +151,16 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=HERE, help="folder for the cassettes (default: beside this script)"
     )
-    arguments = parser.parse_args()
-    for cassette in capture(arguments.out):
-        print(f"{cassette}: {cassette.stat().st_size} bytes")
+    out: Path = parser.parse_args().out
+    with tempfile.TemporaryDirectory(prefix="graphtape-captured-") as name:
+        for cassette in capture(Path(name)):
+            target = out / cassette.name
+            if target.exists():
+                print(f"{target}: the old one against the new one:")
+                command = [sys.executable, "-m", "graphtape.cli", "diff", str(target), str(cassette)]
+                subprocess.run(command, check=False)
+            shutil.copyfile(cassette, target)
+            print(f"{target}: {target.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
