@@ -345,13 +345,10 @@ class Table:
 
 def cut_text(text: str, limit_bytes: int) -> str:
     """At most `limit_bytes` of UTF-8, never half a character."""
-    if len(text) <= limit_bytes // 4:
-        return text
-    return (
-        text.encode("utf-8", "surrogateescape")[:limit_bytes].decode("utf-8", "ignore")
-        if not text.isascii()
-        else text[:limit_bytes]
-    )
+    cut = text[:limit_bytes]
+    while not cut.isascii() and len(cut.encode("utf-8", "surrogateescape")) > limit_bytes:
+        cut = cut[:-1]
+    return cut
 
 
 def content_type_of(headers: Headers) -> str:
