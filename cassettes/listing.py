@@ -18,6 +18,7 @@ from graphtape.cassettes.text import (
     ELLIPSIS,
     Paint,
     columns,
+    cut,
     cut_middle,
     format_bytes,
     format_clock,
@@ -178,10 +179,17 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     shown = [
-        pad(cut_middle(cell, width) if index == _TARGET else cell, width, right=index in _RIGHT)
+        pad(_cut_target(cell, width) if index == _TARGET else cell, width, right=index in _RIGHT)
         for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(shown).rstrip()
+
+
+def _cut_target(target: str, width: int) -> str:
+    """The query gives way first: the path says what was asked."""
+    if columns(target.partition("?")[0]) + 2 <= width:
+        return cut(target, width)
+    return cut_middle(target, width)
 
 
 def _painted(row: Row, cells: tuple[str, ...], widths: Sequence[int], paint: Paint) -> str:
