@@ -182,6 +182,14 @@ class RootOutputs:
         task.sent_metadata = metadata
         return task.id
 
+    def root_task_of(self, event: Json) -> str | None:
+        """The root task whose own run a callback event is about; None for any other run."""
+        metadata = event.get("metadata") if isinstance(event, dict) else None
+        if not isinstance(metadata, dict) or event.get("name") != metadata.get("langgraph_node"):
+            return None
+        task = self._tasks.get(str(metadata.get("langgraph_checkpoint_ns")).rpartition(":")[2])
+        return task.id if task is not None else None
+
     def has_ended(self, metadata: JsonObject) -> bool:
         """Whether the inner task that this metadata is of has ended."""
         return str(metadata.get("langgraph_checkpoint_ns")).rpartition(":")[2] in self._ended

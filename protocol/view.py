@@ -47,6 +47,7 @@ _ID_LINE = re.compile(rb"(?:(?<=\n)|(?<=\r)|\A)id(?::[^\r\n]*)?(?:\r\n|\n|\r)")
 # The messages handler of the server writes a model's tags into metadata that `events` shows too, as the last key.
 _MODEL_EVENT: Final = b'{"event":"on_chat_model_'
 _TAGS: Final = "tags"
+_RUN_END: Final = b'{"event":"on_chain_end"'
 
 _ADDED_UP: Final = "messages added up from messages-tuple"
 _PUT_BACK: Final = "messages of subgraphs put back from debug"
@@ -106,6 +107,8 @@ class _Item:
     message_id: str | None = None
     update: JsonObject | None = None
     """Payload of a root `updates` event that waits for the ends of its tasks."""
+    task: str | None = None
+    """The root task whose run has ended (an `events` event) or whose output this is part of (a message)."""
 
 
 class View:
@@ -268,6 +271,10 @@ class View:
             elif isinstance(update, dict) and _INTERRUPT not in update:
                 item.update = update
                 self._open.update(f"updates {node}" for node in update)
+        elif data.startswith(_RUN_END) and base == "events":
+            item.task = outputs.root_task_of(loads(data))
+            if item.task is not None:
+                self._open.add(f"task {item.task}")
         elif base in _MESSAGE_EVENTS:
             self._message(outputs, base, namespace, item)
             return
@@ -293,6 +300,7 @@ class View:
                 raise UnknownShape(f"a {base} event that is no list of one message")
             inner = self._inner.get(shown[0]["id"])
             if inner is None:
+                item.task = next((i.task for i in self._held if i.message_id == shown[0]["id"]), None)
                 self._held.append(item)
             elif outputs.has_ended(inner):
                 raise UnknownShape(f"messages of two levels with the id {shown[0]['id']}")
@@ -304,6 +312,7 @@ class View:
             return
         item.message_id = str(message.get("id"))
         if task is not None:
+            item.task = task
             self._open.add(f"task {task}")
         self._held.append(item)
 
@@ -315,7 +324,7 @@ class View:
             return
         if base != self._ends:
             return
-        node = str(payload.get("name"))
+        node, task = str(payload.get("name")), str(payload.get("id"))
         # Its `updates` event stands before it, if that mode was recorded.
         place = next((n for n, i in enumerate(self._held) if i.update and node in i.update), len(self._held))
         update = None
@@ -323,7 +332,9 @@ class View:
             shown = self._held[place].update
             assert shown is not None
             update = shown.pop(node)
-        self._open -= {f"task {payload.get('id')}", f"updates {node}"}
+        self._open -= {f"task {task}", f"updates {node}"}
+        # What it returned stands behind what is recorded of its output, and behind the end of its run in `events`.
+        place = max((n for n, i in enumerate(self._held, 1) if i.task == task), default=place)
         try:
             rebuilt = outputs.root_task_ended(payload, update)
         except UnknownShape as error:

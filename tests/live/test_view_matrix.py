@@ -49,7 +49,9 @@ CONFIGURED = {
     "rootmeta": {"config": {"configurable": {"user_key": "u", "n": 3}, "metadata": {"m": 1}, "tags": ["rt"]}},
     "invoked": {"context": {"ctx": "c"}},
 }
-RACY = frozenset({"fanout", "fanout_sub", "fanout3", "parallel", "parallel_sub"})
+RACY = frozenset(
+    {"fanout", "fanout_sub", "fanout3", "parallel", "parallel_sub", "send_hitl", "func_parallel"}
+)
 
 EVERYTHING = ("values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
 RECORDINGS = {
