@@ -104,6 +104,10 @@ class Downstream(web.StreamResponse):
         if self._framing is _Framing.CHUNKED and not self._transport.is_closing():
             self._transport.write(b"0\r\n\r\n")
 
+    def make_last(self) -> None:
+        """Close the connection after this answer; called before `head`."""
+        self._stays = False
+
     def break_off(self) -> None:
         """End the connection so that the client cannot take what it got for the whole."""
         self._stays = False

@@ -401,6 +401,9 @@ class _Relay:
 
 def _local(answer: Downstream, status: int, reason: str, detail: str) -> Downstream:
     """An answer of the recorder's own, which is not recorded."""
+    if status in (400, 431):
+        # Such a request is not read to its end, which only a tunnel (CONNECT) or an attacker would mind.
+        answer.make_last()
     body = json.dumps({"detail": detail}).encode("utf-8")
     length = str(len(body)).encode("ascii")
     answer.head(status, reason, ((b"content-length", length), (b"content-type", b"application/json")))

@@ -178,6 +178,31 @@ async def test_http_1_0_client(rig: Any, answering: Any) -> None:
         assert await client.rest() == b"".join(EVENTS)
 
 
+async def test_http_1_0_client_when_the_upstream_breaks(rig: Any) -> None:
+    """Where only the connection's end says "whole", a break is a reset, after the bytes."""
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.send(SSE_HEAD + chunked(b"part", end=False))
+
+    async with rig(script) as r:
+        client = await r.client()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.head()
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+
+
+@pytest.mark.parametrize("request_line", ["CONNECT h:443 HTTP/1.1", "OPTIONS * HTTP/1.1"])
+async def test_targets_that_are_no_path(rig: Any, answering: Any, request_line: str) -> None:
+    """A tunnel or an asterisk cannot be forwarded: 400, and the connection ends."""
+    async with rig(answering(OK)) as r:
+        client = await r.client()
+        await client.send(f"{request_line}\r\nHost: {r.host}\r\n\r\n".encode())
+        assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+        assert r.upstream.connections == 0
+
+
 async def test_answer_that_ends_with_its_connection(rig: Any, opened: Any) -> None:
     """A body without length or chunks is whole when the upstream closes; the client gets it chunked."""
 
