@@ -10,7 +10,7 @@ from typing import Final
 
 import zstandard
 
-from graphtape.cassettes.limits import MAX_SEGMENT_BYTES, MAX_WINDOW_BYTES
+from graphtape.cassettes.limits import MAX_WINDOW_BYTES
 
 # Measured on streams of the Agent Server, one flush per event (share of the bytes on the wire, us per event):
 # level 1 0.031 5.1, level 2 0.030 2.9, level 3 0.030 4.5; one flush per 4 events 0.017 in all; windows of
@@ -57,36 +57,35 @@ class Decompressor:
         self._context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
         # Kept, because fresh memory for every segment costs five times what decompressing does; it grows
         # with what it is asked for.
-        self._buffer = bytearray()
+        self._buffer = bytearray(_FIRST_BUFFER_BYTES)
 
     def decompress(self, data: bytes, *, limit_bytes: int) -> memoryview:
         """All that `data` holds, whether or not the stream was ended; good until the next call.
 
-        Args:
-            data: a zstd stream, or the start of one.
-            limit_bytes: at most `MAX_SEGMENT_BYTES`.
-
         Raises:
             BadStream: not zstd, asks for too much memory, or would give more than `limit_bytes`.
         """
+        while True:
+            view = memoryview(self._buffer)[: limit_bytes + 1]
+            size = self._fill(data, view)
+            if size < len(view):
+                return view[:size]
+            # A buffer that was filled to its end proves nothing: zstandard's reader drops what did not fit. So
+            # a larger one, and again from the start; not the largest at once, because clearing 8 MiB takes
+            # longer than opening a small cassette.
+            if size > limit_bytes:
+                raise BadStream(f"decompresses to more than {limit_bytes} bytes")
+            self._buffer = bytearray(min(4 * size, limit_bytes + 1))
+
+    def _fill(self, data: bytes, view: memoryview) -> int:
         size = 0
         try:
             with self._context.stream_reader(data, read_across_frames=False) as reader:
-                while size <= limit_bytes:
-                    if size == len(self._buffer):
-                        # Not the limit at once: clearing 8 MiB takes longer than opening a small cassette.
-                        grown = bytearray(min(max(4 * size, _FIRST_BUFFER_BYTES), MAX_SEGMENT_BYTES + 1))
-                        grown[:size] = self._buffer
-                        self._buffer = grown
-                    read = reader.readinto(memoryview(self._buffer)[size : limit_bytes + 1])
-                    if not read:
-                        break
+                while size < len(view) and (read := reader.readinto(view[size:])):
                     size += read
         except zstandard.ZstdError as error:
             raise BadStream(f"not a zstd stream that can be read ({error})") from None
-        if size > limit_bytes:
-            raise BadStream(f"decompresses to more than {limit_bytes} bytes")
-        return memoryview(self._buffer)[:size]
+        return size
 
     def decompress_blocks(self, blocks: Sequence[bytes], *, limit_bytes: int) -> list[bytes]:
         """What each block of one stream adds to it; raises as `decompress`."""

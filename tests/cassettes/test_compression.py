@@ -22,6 +22,22 @@ def test_every_flush_can_be_read() -> None:
         assert bytes(decompressor.decompress(written, limit_bytes=1 << 20)) == raw
 
 
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 65_537, 131_072, 262_144, 300_000, 1 << 20])
+def test_sizes_around_those_of_buffers(size: int) -> None:
+    """What is well compressed comes back whole, whatever its size, also from a decompressor that was used before."""
+    raw = (b"event: values\r\ndata: {}\r\n\r\n" * (size // 20 + 1))[:size]
+    compressor, decompressor = SegmentCompressor(), Decompressor()
+    for _ in range(2):
+        compressor.restart()
+        half = size // 2
+        written = compressor.compress(raw[:half]) + compressor.compress(raw[half:])
+        assert bytes(decompressor.decompress(written, limit_bytes=1 << 21)) == raw
+        assert bytes(decompressor.decompress(written, limit_bytes=size)) == raw
+        assert b"".join(decompressor.decompress_blocks([written], limit_bytes=size)) == raw
+        with pytest.raises(BadStream, match="more than"):
+            decompressor.decompress(written, limit_bytes=size - 1)
+
+
 def test_restart() -> None:
     """A new stream needs nothing of the one before."""
     compressor, decompressor = SegmentCompressor(), Decompressor()

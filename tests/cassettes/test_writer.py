@@ -109,7 +109,12 @@ def test_one_write_per_flush(writer: CassetteWriter, monkeypatch: pytest.MonkeyP
     """Whatever was appended, a flush is one write, also across segments."""
     sizes: list[int] = []
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: sizes.append(len(data)) or real(fd, data))
+
+    def counted(fd: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
     number = writer.request(0, "GET", "/", ())
     for at in range(20):
         writer.chunk(number, at, os.urandom(100_000))
