@@ -11,6 +11,7 @@ import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 # In order of precedence. `uuid` in any version; `hex` are the interrupt ids and uuids without dashes; `origin`
@@ -53,9 +54,30 @@ ABSENT = type("Absent", (), {"__repr__": lambda self: "(absent)"})()
 
 def mask(text: str) -> str:
     """`text` with every id and time replaced by its kind: equal masks are candidates for being the same."""
+    return _taken_apart(text)[0]
+
+
+def _taken_apart(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The mask of a text, and what was masked: (kind, what stood there)."""
     if len(text) < 8:
-        return text
-    return _TOKEN.sub(lambda found: _MARK[found.lastgroup or "time"], text)
+        return text, ()
+    # The strings of a `values` stream come again with every event.
+    return _search_cached(text) if len(text) <= _CACHED_CHARACTERS else _search(text)
+
+
+def _search(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    tokens: list[tuple[str, str]] = []
+
+    def replaced(found: re.Match[str]) -> str:
+        kind = found.lastgroup or ""
+        tokens.append((kind, found.group().lower() if kind in _ID_KINDS else found.group()))
+        return _MARK[kind]
+
+    return _TOKEN.sub(replaced, text), tuple(tokens)
+
+
+_CACHED_CHARACTERS = 512
+_search_cached = lru_cache(maxsize=1 << 14)(_search)
 
 
 def mask_value(value: Any) -> Any:
@@ -95,29 +117,14 @@ class IdMapping:
 
     def strings(self, left: str, right: str) -> str | None:
         """None if the two are the same under the renaming, else why not ('' when plainly different)."""
-        if left == right and len(left) < 32:
-            return None
-        at_left = at_right = 0
-        pairs: list[tuple[str, str]] = []
-        lefts, rights = _TOKEN.finditer(left), _TOKEN.finditer(right)
-        while True:
-            found, other = next(lefts, None), next(rights, None)
-            end_left = found.start() if found else len(left)
-            end_right = other.start() if other else len(right)
-            if left[at_left:end_left] != right[at_right:end_right]:
+        left_mask, left_tokens = _taken_apart(left)
+        right_mask, right_tokens = _taken_apart(right)
+        if left_mask != right_mask or len(left_tokens) != len(right_tokens):
+            return ""
+        for (kind, one), (other, two) in zip(left_tokens, right_tokens, strict=True):
+            if kind != other:
                 return ""
-            if found is None or other is None:
-                if found is not other:
-                    return ""
-                break
-            if found.lastgroup != other.lastgroup:
-                return ""
-            if found.lastgroup in _ID_KINDS:
-                pairs.append((found.group().lower(), other.group().lower()))
-            at_left, at_right = found.end(), other.end()
-        for one, two in pairs:
-            reason = self._bind(one, two)
-            if reason is not None:
+            if kind in _ID_KINDS and (reason := self._bind(one, two)) is not None:
                 return reason
         return None
 
