@@ -331,9 +331,6 @@ def _encode_end(content: End) -> tuple[Any, ...]:
     return (head,)
 
 
-_CHUNK: Final = int(RecordType.CHUNK)
-
-
 class _Codec(NamedTuple):
     content: type
     known_items: int
@@ -365,9 +362,6 @@ def decode(record: RawRecord, at_ns: int, *, recording: int) -> Record:
         BadRecord: a known type that does not hold what it must.
     """
     type_, exchange = record[0], record[2]
-    if type_ == _CHUNK and len(record) == 4 and type(record[3]) is bytes:
-        # By far the most records: the general way below takes five times as long.
-        return Record(exchange, at_ns, Chunk(at_ns, record[3]))
     codec = _CODECS.get(type_)
     if codec is None:
         return Record(exchange, at_ns, Unknown(at_ns, type_, record[3:]))
