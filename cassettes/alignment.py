@@ -6,6 +6,7 @@ that one inserted item is one difference and not a shift of all that follow.
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -83,15 +84,62 @@ def align(
 
 
 def _blocks(left: list[Hashable], right: list[Hashable]) -> list[tuple[bool, range, range]]:
-    """The two lists cut into runs that are equal (True) and runs that are not."""
-    if left == right:
-        return [(True, range(len(left)), range(len(right)))] if left else []
-    counts = Counter(right)
-    if sum(counts[key] for key in left) > _WORK_LIMIT:
-        return _in_place(left, right)
+    """The two lists cut into runs that are equal (True) and runs that are not.
+
+    Items that each side has exactly once are paired first, as many as keep their order (the patience of Bram
+    Cohen's diff); only what lies between them is searched, so that thousands of small gaps cost no thousand searches.
+    """
+    blocks: list[tuple[bool, range, range]] = []
+    at_left = at_right = 0
+    for one, two in [*_anchors(left, right), (len(left), len(right))]:
+        blocks += _searched(left, right, range(at_left, one), range(at_right, two))
+        if one < len(left):
+            blocks.append((True, range(one, one + 1), range(two, two + 1)))
+        at_left, at_right = one + 1, two + 1
+    return blocks
+
+
+def _anchors(left: list[Hashable], right: list[Hashable]) -> list[tuple[int, int]]:
+    """The longest row of pairs of items unique on both sides that rises on both."""
+    count_left, count_right = Counter(left), Counter(right)
+    where = {key: index for index, key in enumerate(right) if count_right[key] == 1}
+    pairs = [(index, where[key]) for index, key in enumerate(left) if count_left[key] == 1 and key in where]
+    # Longest increasing subsequence: for each length the pair with the smallest right index that ends it.
+    ends: list[int] = []
+    chosen: list[int] = []
+    before: list[int] = []
+    for number, (_, two) in enumerate(pairs):
+        length = bisect.bisect_left(ends, two)
+        ends[length : length + 1] = [two]
+        chosen[length : length + 1] = [number]
+        before.append(chosen[length - 1] if length else -1)
+    row: list[tuple[int, int]] = []
+    at = chosen[-1] if chosen else -1
+    while at >= 0:
+        row.append(pairs[at])
+        at = before[at]
+    return row[::-1]
+
+
+def _searched(
+    left: list[Hashable], right: list[Hashable], a: range, b: range
+) -> list[tuple[bool, range, range]]:
+    if not a and not b:
+        return []
+    if not a or not b:
+        return [(False, a, b)]
+    one, two = left[a.start : a.stop], right[b.start : b.stop]
+    counts = Counter(two)
+    if sum(counts[key] for key in one) > _WORK_LIMIT:
+        found = _in_place(one, two)
+    else:
+        found = [
+            (tag == "equal", range(i, j), range(k, n))
+            for tag, i, j, k, n in SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
+        ]
     return [
-        (tag == "equal", range(a, b), range(c, d))
-        for tag, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+        (same, range(a.start + c.start, a.start + c.stop), range(b.start + d.start, b.start + d.stop))
+        for same, c, d in found
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def pairs(left: str, right: str) -> str:
         ("abcd", "abxcd", "aa bb -x cc dd"),
         ("abxcd", "abcd", "aa bb x- cc dd"),
         ("abcd", "abCd", "aa bb cC dd"),
-        ("abcd", "acbd", "aa bb c~c dd"),
+        ("abcd", "acbd", "aa b~b cc dd"),
         ("abc", "", "a- b- c-"),
         ("", "abc", "-a -b -c"),
         ("aaaa", "aaa", "aa aa aa a-"),
@@ -61,6 +63,17 @@ def test_any_two_sequences(left: str, right: str) -> None:
                 assert left[pair.left] == right[pair.right]
     if left == right:
         assert found == [Pair(index, index) for index in range(len(left))]
+
+
+def test_many_small_gaps() -> None:
+    """Thousands of dropped items are found without a search for each."""
+    left = [(number, "loose") for number in range(4000)]
+    start = time.perf_counter()
+    found = align(left, left[::2])
+    assert time.perf_counter() - start < 1
+    assert [pair for pair in found if pair.right is None] == [
+        Pair(number, None) for number in range(1, 4000, 2)
+    ]
 
 
 def test_sequences_too_alike_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
