@@ -33,6 +33,7 @@ from graphtape.cassettes.limits import (
     HEAD_CUT_BYTES,
     HEADERS_CUT,
     MAX_RECORD_BYTES,
+    MAX_TIME_NS,
     SEGMENT_CUT_BYTES,
     SEGMENT_CUT_FLUSHES,
     SEGMENT_CUT_RECORDS,
@@ -228,6 +229,8 @@ class CassetteWriter:
             ValueError: it does not fit what came before, or a head is larger than any HTTP server allows.
         """
         self._refuse_if_over()
+        if not 0 <= record.at_ns <= MAX_TIME_NS:
+            raise _out_of_range(record.at_ns)
         type_, items = encode(record)
         try:
             if isinstance(record.content, Recording):
@@ -258,14 +261,15 @@ class CassetteWriter:
     def _append_body(  # noqa: PLR0917 - called once per event: keywords would cost
         self, type_: int, entry: ExchangeEntry, number: int, at_ns: int, data: bytes, delayed: bool
     ) -> None:
+        if not 0 <= at_ns <= MAX_TIME_NS:
+            raise _out_of_range(at_ns)
         if self._segment_due:
             self._start_segment(at_ns)
         if entry.last_segment != self._index.segment:
             entry.touch(self._index.segment)
-        if delayed:
-            self._append(self._pack((type_, at_ns - self._last_ns, number, data, DELAYED)), at_ns)
-        else:
-            self._append(self._pack((type_, at_ns - self._last_ns, number, data)), at_ns)
+        dt_ns = at_ns - self._last_ns
+        record = (type_, dt_ns, number, data, DELAYED) if delayed else (type_, dt_ns, number, data)
+        self._append(self._pack(record), at_ns)
 
     def _append(self, packed: bytes, at_ns: int) -> None:
         self._last_ns = at_ns
@@ -437,6 +441,10 @@ def _index_to_continue(source: FileSource, *, trust_index: bool) -> tuple[IndexB
             return index, trailer[0]
     found = scan(source, None if trailer is None else trailer[0])
     return found.index, found.data_end
+
+
+def _out_of_range(at_ns: int) -> ValueError:
+    return ValueError(f"a time of {at_ns} ns since the start of the recording is out of range")
 
 
 def _parts(data: bytes) -> list[bytes]:

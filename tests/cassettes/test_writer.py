@@ -338,6 +338,7 @@ def test_misuse(tape: Path, writer: CassetteWriter) -> None:
     """Mistakes of a programmer are ValueErrors, and leave the cassette as it was."""
     number = writer.request(0, "GET", "/", ())
     writer.end(number, 1, Ending.COMPLETE)
+    still_open = writer.request(1, "GET", "/", ())
     for misuse in (
         lambda: writer.chunk(number, 2, b""),
         lambda: writer.request_body(number, 2, b""),
@@ -347,11 +348,14 @@ def test_misuse(tape: Path, writer: CassetteWriter) -> None:
         lambda: writer.request(2, "GET", "/", ((b"a", b"b"),) * (HEADERS_CUT + 1)),
         lambda: writer.request(2, "GET", "/" * (2 << 20), ()),
         lambda: writer.request(1 << 70, "GET", "/", ()),
+        lambda: writer.request(-1, "GET", "/", ()),
+        lambda: writer.chunk(still_open, -1, b""),
+        lambda: writer.chunk(still_open, 1 << 63, b""),
     ):
         with pytest.raises(ValueError, match=r"not open|above the limit|64 bits|out of range"):
             misuse()
     second = writer.request(3, "GET", "/", ())
-    assert second == 2
+    assert second == 3
     writer.close()
     writer.close()
     for misuse in (
@@ -362,7 +366,7 @@ def test_misuse(tape: Path, writer: CassetteWriter) -> None:
         with pytest.raises(ValueError, match="closed"):
             misuse()
     with Cassette.open(tape) as cassette:
-        assert cassette.check().exchanges == 2
+        assert cassette.check().exchanges == 3
 
 
 def test_request_before_recording(tape: Path) -> None:
@@ -409,6 +413,7 @@ def test_memory_of_a_long_stream(tape: Path, writer: CassetteWriter) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_and_index_of_many_exchanges(tape: Path, writer: CassetteWriter) -> None:
     """An ended exchange costs well under 200 bytes of memory and of index, and the close writes only the index."""
     count = 1_280
