@@ -17,9 +17,10 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Protocol
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 
-from graphtape.protocol.credentials import LONGEST_NAME, CredentialNames
+from graphtape.cassettes.masking import FormMasker, JsonMasker, form_name, once
+from graphtape.protocol.credentials import CredentialNames
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.protocol.headers import Headers, get
 from graphtape.protocol.mask import MASK
@@ -91,14 +92,14 @@ class Redactor:
             clean, labels = self._values.mask(clean)
             found.extend(labels)
             kept.append((name, clean))
-        return tuple(kept), _once(found)
+        return tuple(kept), once(found)
 
     def target(self, target: str) -> tuple[str, tuple[str, ...]]:
         """(the request target with credentials in its query masked, what was masked)."""
         raw = target.encode("utf-8", "surrogateescape")
         clean, found = self._url(raw)
         clean, labels = self._values.mask(clean)
-        return clean.decode("utf-8", "surrogateescape"), _once([*found, *labels])
+        return clean.decode("utf-8", "surrogateescape"), once([*found, *labels])
 
     def request_body(self, headers: Headers) -> BodyMasker:
         """The masker for the body of a request with these headers."""
@@ -107,7 +108,7 @@ class Redactor:
             return _Withheld()
         media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
         if media_type == b"application/x-www-form-urlencoded":
-            return _Chain(_FormMasker(self._names), self._values)
+            return _Chain(FormMasker(self._names), self._values)
         return _Chain(JsonMasker(self._names), self._values)
 
     def response_body(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -171,7 +172,7 @@ class ValueMasker:
             found.append(self._labels[match[0]])
             return b"*" * len(match[0])
 
-        return self._pattern.sub(stars, data), _once(found)
+        return self._pattern.sub(stars, data), once(found)
 
 
 def _forms(value: str) -> set[bytes]:
@@ -224,7 +225,7 @@ class _Chain:
 
     @property
     def redacted(self) -> tuple[str, ...]:
-        return _once([*self._masker.redacted, *self._found])
+        return once([*self._masker.redacted, *self._found])
 
     @redacted.setter
     def redacted(self, value: tuple[str, ...]) -> None:
@@ -245,264 +246,13 @@ class _Chain:
         return last + self._masker.finish()
 
 
-class _FormMasker:
-    """`a=1&password=x`: masks the values of listed names, whatever the reads."""
-
-    _START, _PASS, _DROP = range(3)
-
-    def __init__(self, names: CredentialNames) -> None:
-        self.redacted: tuple[str, ...] = ()
-        self._names = names
-        self._name = b""
-        self._state = self._START
-
-    def feed(self, data: bytes) -> bytes:
-        out: list[bytes] = []
-        at = 0
-        while at < len(data):
-            if self._state == self._START:
-                match = re.compile(rb"[=&]").search(data, at)
-                end = match.start() if match else len(data)
-                # A name too long to be one is remembered only so far that it stays too long.
-                self._name = (self._name + data[at:end])[: 3 * LONGEST_NAME + 1]
-                out.append(data[at : end + 1])
-                if match and match[0] == b"=":
-                    name = _form_name(self._name)
-                    secret = self._names.query(name)
-                    self._state = self._DROP if secret else self._PASS
-                    if secret:
-                        out.append(_MASK)
-                        self.redacted = _once([*self.redacted, f"body {name.lower()}"])
-                if match:
-                    self._name = b""
-                at = end + 1
-            else:
-                end = data.find(b"&", at)
-                stop = len(data) if end < 0 else end
-                if self._state == self._PASS:
-                    out.append(data[at:stop])
-                if end >= 0:
-                    out.append(b"&")
-                    self._state = self._START
-                at = stop + 1
-        return b"".join(out)
-
-    def finish(self) -> bytes:
-        return b""
-
-
-class JsonMasker:
-    """Masks the values of listed members in JSON that passes in pieces of any size.
-
-    A scanner, not a parser: it follows strings, colons and brackets, so broken JSON is masked as far as it can be read.
-    A masked value (string, number, object or array) becomes one string; `true`, `false` and `null` tell nothing
-    and stay. Text that does not begin with `{`, `[` or `"` is no JSON and passes unread.
-    """
-
-    def __init__(self, names: CredentialNames) -> None:
-        self.redacted: tuple[str, ...] = ()
-        self._names = names
-        self._step = self._begin
-        self._out: list[bytes] = []
-        self._string = b""
-        self._bare = b""
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-
-    def feed(self, data: bytes) -> bytes:
-        at = 0
-        while at < len(data):
-            at = self._step(data, at)
-        done = b"".join(self._out)
-        self._out.clear()
-        return done
-
-    def finish(self) -> bytes:
-        if self._step == self._drop_bare:
-            self._end_bare()
-        done = b"".join(self._out)
-        self._out.clear()
-        return done
-
-    # Each step reads from `at`, appends to `_out` what passes, sets the next step, and returns where it stopped.
-
-    def _begin(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
-        if match is None:
-            self._out.append(data[at:])
-            return len(data)
-        start = match.start()
-        self._step = self._between if data[start] in b'{["' else self._pass
-        self._out.append(data[at:start])
-        return start
-
-    def _pass(self, data: bytes, at: int) -> int:
-        self._out.append(data[at:])
-        return len(data)
-
-    def _between(self, data: bytes, at: int) -> int:
-        quote_at = data.find(b'"', at)
-        if quote_at < 0:
-            self._out.append(data[at:])
-            return len(data)
-        self._out.append(data[at : quote_at + 1])
-        self._string = b""
-        self._escaped = False
-        self._step = self._within
-        return quote_at + 1
-
-    def _within(self, data: bytes, at: int) -> int:
-        end, closed = self._string_end(data, at)
-        room = 6 * LONGEST_NAME + 2 - len(self._string)  # each character may be spelt \uXXXX
-        if room > 0:
-            self._string += data[at : min(end, at + room)]
-        self._out.append(data[at:end])
-        if closed:
-            self._step = self._after
-        return end
-
-    def _after(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
-        if match is None:
-            self._out.append(data[at:])
-            return len(data)
-        start = match.start()
-        if data[start] != ord(":"):
-            self._out.append(data[at:start])
-            self._step = self._between
-            return start
-        self._out.append(data[at : start + 1])
-        name = _json_name(self._string)
-        if name is not None and self._names.field(name):
-            self._name = name
-            self._step = self._value
-        else:
-            self._step = self._between
-        return start + 1
-
-    def _value(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
-        if match is None:
-            self._out.append(data[at:])
-            return len(data)
-        start = match.start()
-        self._out.append(data[at:start])
-        first = data[start]
-        if first in b",}]":
-            self._step = self._between
-            return start
-        if first == ord('"'):
-            self._found()
-            self._escaped = False
-            self._step = self._drop_string
-            return start + 1
-        if first in b"{[":
-            self._found()
-            self._depth = 0
-            self._in_string = False
-            self._step = self._drop_nested
-            return start
-        self._bare = b""
-        self._step = self._drop_bare
-        return start
-
-    def _drop_string(self, data: bytes, at: int) -> int:
-        end, closed = self._string_end(data, at)
-        if closed:
-            self._step = self._between
-        return end
-
-    def _drop_nested(self, data: bytes, at: int) -> int:
-        if self._in_string:
-            end, closed = self._string_end(data, at)
-            self._in_string = not closed
-            return end
-        match = _STRUCTURE.search(data, at)
-        if match is None:
-            return len(data)
-        mark = match[0]
-        if mark == b'"':
-            self._in_string = True
-            self._escaped = False
-        else:
-            self._depth += 1 if mark in b"{[" else -1
-            if self._depth <= 0:
-                self._step = self._between
-        return match.end()
-
-    def _drop_bare(self, data: bytes, at: int) -> int:
-        match = _BARE_END.search(data, at)
-        end = match.start() if match else len(data)
-        self._bare = (self._bare + data[at:end])[:8]
-        if match:
-            self._end_bare()
-            self._step = self._between
-        return end
-
-    def _end_bare(self) -> None:
-        if self._bare in (b"true", b"false", b"null"):
-            self._out.append(self._bare)
-        else:
-            self._found()
-        self._bare = b""
-        self._step = self._between
-
-    def _string_end(self, data: bytes, at: int) -> tuple[int, bool]:
-        """(where the string that is open at `at` ends in this piece, whether it does)."""
-        if self._escaped:
-            self._escaped = False
-            at += 1
-        while True:
-            match = _QUOTE_OR_ESCAPE.search(data, at)
-            if match is None:
-                return len(data), False
-            if match[0] == b'"':
-                return match.end(), True
-            at = match.start() + 2
-            if at > len(data):
-                self._escaped = True
-                return len(data), False
-
-    def _found(self) -> None:
-        self._out.append(_JSON_MASK)
-        self.redacted = _once([*self.redacted, f"body {self._name}"])
-
-
-_NOT_BLANK = re.compile(rb"[^ \t\r\n\xef\xbb\xbf]")  # blanks, and a byte order mark at the start
-_STRUCTURE = re.compile(rb'["{}\[\]]')
-_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
-_BARE_END = re.compile(rb'[,}\]\s"]')
-
-
-def _json_name(string: bytes) -> str | None:
-    """The name in `string` (its closing quote included), unescaped; None if it is no name worth comparing."""
-    if not string.endswith(b'"'):
-        return None
-    if b"\\" not in string:
-        return string[:-1].decode("utf-8", "replace")
-    try:
-        name = json.loads(b'"' + string)
-    except ValueError:
-        return None
-    return name if isinstance(name, str) else None
-
-
-def _form_name(name: bytes) -> str:
-    return unquote_plus(name.decode("latin-1"))
-
-
 def _mask_form(query: bytes, names: CredentialNames, found: list[str]) -> bytes:
     parts = []
     for part in query.split(b"&"):
         name, mark, value = part.partition(b"=")
-        if value and names.query(_form_name(name)):
-            found.append(f"query {_form_name(name).lower()}")
+        if value and names.query(form_name(name)):
+            found.append(f"query {form_name(name).lower()}")
             parts.append(name + mark + _MASK)
         else:
             parts.append(part)
     return b"&".join(parts)
-
-
-def _once(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(items))
