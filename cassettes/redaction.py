@@ -32,8 +32,7 @@ URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh
 """Headers whose value is or holds a URL; credentials in its query are masked."""
 
 _MASK = MASK.encode("ascii")
-_JSON_MASK = b'"' + _MASK + b'"'
-# Any URL inside a text: userinfo, and the query with its parameters.
+# The userinfo of a URL that urlsplit refuses.
 _USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
 
 
