@@ -173,6 +173,41 @@ def test_whole_messages_of_a_subgraph() -> None:
     assert view.derived == "messages of subgraphs put back from debug"
 
 
+def test_place_before_the_update() -> None:
+    """Where a node returns nothing but what its subgraph said, its update waits for the end record."""
+    stream = [
+        *STREAM[:INNER_END],
+        event("updates", {"sub": {"messages": [SAID]}}),
+        *end("", "sub", "t1", SAID),
+    ]
+    assert shown(ask("messages-tuple", "updates"), stream=stream) == ["metadata", "messages", "updates"]
+
+
+@pytest.mark.parametrize(
+    "update", [{"__interrupt__": []}, {"sub": None, "__metadata__": {"cached": True}}, None]
+)
+def test_updates_without_an_end_record_are_not_held(update: Any) -> None:
+    """Interrupts and cached tasks go out at once."""
+    view = View(RECORDED, ask("messages-tuple", "updates"))
+    (block,) = Decoder().feed(raw := event("updates", update, None))
+    assert [frame.raw for frame in view.feed(block, raw)] == [raw]
+
+
+def test_place_among_callback_events() -> None:
+    """With `events`, the message stands right behind the end of the node's run."""
+    ended = {"event": "on_chain_end", "name": "sub", "metadata": NEW_META}
+    other = {"event": "on_chain_stream", "name": "g", "metadata": {}}
+    tail = [event("events", ended), event("events", other), event("updates", {"sub": {"messages": [SAID]}})]
+    stream = [*STREAM[:INNER_END], *tail, *end("", "sub", "t1", SAID)]
+    recorded = StreamOptions(EVERYTHING | {"events"}, True)
+    assert shown(ask("events", "messages-tuple"), recorded, stream) == [
+        "metadata",
+        "events",
+        "messages",
+        "events",
+    ]
+
+
 def test_place_without_updates_and_tasks() -> None:
     """With `debug` alone the message stands before the node's result."""
     recorded = ask("messages-tuple", "debug", subgraphs=True)
