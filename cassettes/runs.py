@@ -51,6 +51,8 @@ class Tape:
     """The upstream ended the stream itself: nothing is missing."""
     detail: str = ""
     """Why it is not whole."""
+    continued: bool = False
+    """Its end comes from another exchange than its start."""
 
     @cached_property
     def events(self) -> list[TapeBlock]:
@@ -164,6 +166,8 @@ class RecordedRun:
     """Position among the steps of its thread, from 0."""
     done: Moment = (0, 0)
     """When the cassette first shows that it was over."""
+    cancelled: bool = False
+    """A client cancelled it, or started another in its place, while it ran: that is why it ended."""
 
     @property
     def answer(self) -> str:
@@ -206,7 +210,8 @@ class RecordedRun:
         sources += [
             join
             for join in self.joins
-            if join.summary.recording == recording
+            if join.operation is Operation.JOIN_RUN_STREAM
+            and join.summary.recording == recording
             and join.answered
             and not any(value for name, value in join.query if name == "stream_mode")
         ]
@@ -218,7 +223,7 @@ class RecordedRun:
                 if call is self.call or _begins_run(part):
                     tape = part
             elif not tape.whole:
-                tape = _continued(tape, part)
+                tape = _continued(tape, call, part)
             if tape is not None and tape.whole:
                 break
         return tape
@@ -256,26 +261,40 @@ def _begins_run(tape: Tape) -> bool:
     return bool(tape.events) and tape.events[0].block.name == "metadata"
 
 
-def _continued(tape: Tape, part: Tape) -> Tape:
-    """`tape` with the events of `part` that follow its last one, if ids prove that nothing lies between."""
-    last_id = next((entry.block.id for entry in reversed(tape.events) if entry.block.id), None)
-    ids = [entry.block.id for entry in part.events]
-    if last_id is None or not ids or any(identifier is None for identifier in ids):
+def _continued(tape: Tape, call: RecordedCall, part: Tape) -> Tape:
+    """`tape` with the events of `part` that follow its last one, if it is proven that nothing lies between."""
+    overlap = _overlap(tape.events, part.events)
+    if not overlap and not _resumed_from(call, tape):
         return tape
-    if last_id in ids:  # overlaps: what stands after the last common event
-        cut = len(ids) - ids[::-1].index(last_id)
-        after = part.events[cut:]
-    elif _resumed_after(part, last_id):
-        after = part.events
-    else:
+    after = part.events[overlap:]
+    if not after and not part.whole:
         return tape
     blocks = (*tape.blocks, *(TapeBlock(max(e.at_ns, tape.end_ns), e.block, e.raw) for e in after))
-    return Tape(tape.exchange, tape.head_ns, blocks, max(part.end_ns, tape.end_ns), part.whole, part.detail)
+    end_ns = max(part.end_ns, tape.end_ns)
+    return Tape(tape.exchange, tape.head_ns, blocks, end_ns, part.whole, part.detail, continued=True)
 
 
-def _resumed_after(part: Tape, last_id: str) -> bool:
-    first = part.events[0].block.id
-    return first is not None and first > last_id
+def _overlap(ours: list[TapeBlock], theirs: list[TapeBlock]) -> int:
+    """How many of `theirs`, from their first on, are the end of `ours`; 0 if they do not meet.
+
+    Events are compared with their ids: without one, equal bytes need not be the same event.
+    """
+    if not theirs or theirs[0].block.id is None:
+        return 0
+    for start in range(max(0, len(ours) - len(theirs)), len(ours)):
+        if ours[start].raw == theirs[0].raw and all(
+            one.raw == other.raw for one, other in zip(ours[start:], theirs, strict=False)
+        ):
+            return len(ours) - start
+    return 0
+
+
+def _resumed_from(call: RecordedCall, tape: Tape) -> bool:
+    """Whether a join asked for what follows the last event of the tape."""
+    last_id = next((entry.block.id for entry in reversed(tape.events) if entry.block.id), None)
+    headers = call.cassette.request(call.number)[0].headers
+    cursor = next((value for name, value in headers if name.lower() == b"last-event-id"), None)
+    return last_id is not None and cursor is not None and cursor.decode("latin-1") == last_id
 
 
 @dataclass(eq=False)
@@ -330,10 +349,22 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
             run.thread.steps.append(RecordedStep(run.call, run, run.done))
     for thread in tapes.threads.values():
         thread.steps.sort(key=lambda step: step.call.order)
+        _mark_displaced(thread)
         for position, step in enumerate(thread.steps):
             if step.run is not None:
                 step.run.step = position
     return tapes
+
+
+def _mark_displaced(thread: RecordedThread) -> None:
+    """A run that was in flight when another was started in its place was cancelled by that."""
+    for position, step in enumerate(thread.steps):
+        strategy = step.run.body.get("multitask_strategy") if step.run is not None else None
+        if strategy not in ("interrupt", "rollback"):
+            continue
+        for earlier in thread.steps[:position]:
+            if earlier.run is not None and step.call.started < earlier.done:
+                earlier.run.cancelled = True
 
 
 def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:
@@ -366,6 +397,8 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         and route.operation in (Operation.JOIN_RUN_STREAM, Operation.JOIN_RUN)
     ):
         by_run[run_id].joins.append(call)
+    if succeeded and run_id in by_run and route.operation is Operation.CANCEL_RUN:
+        by_run[run_id].cancelled = True
     if succeeded:
         thread = _thread(tapes, thread_id, call)
         if route.operation is Operation.UPDATE_STATE:

@@ -5,22 +5,16 @@ Pure. One rule: an answer is data; the shell only sends it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_none
-from graphtape.cassettes.streams import decoded_body
 from graphtape.protocol.errors import ViewRefused
-from graphtape.protocol.ids import IdMap, harvest
 from graphtape.protocol.joining import JoinFilter, ThreadFilter
-from graphtape.protocol.mask import is_masked
 from graphtape.protocol.operations import Operation, Resolved
 from graphtape.replayer.plan import Head, Plan
 from graphtape.replayer.play import Play
-from graphtape.replayer.replies import NO_IDS, Asked, json_plan, recorded_plan
-from graphtape.replayer.session import Session, SessionThread
+from graphtape.replayer.replies import Asked, json_plan
+from graphtape.replayer.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +27,10 @@ class Reply:
     recorded: bool = False
     """Whether its times are recorded ones, to be paced."""
 
+    @property
+    def head(self) -> Head:
+        return self.plan.head
+
 
 @dataclass(frozen=True, slots=True)
 class RunStream:
@@ -41,8 +39,6 @@ class RunStream:
     play: Play
     head: Head
     note: str = ""
-    after: Play | None = None
-    """The run of the same thread that must be over first (`max` only; else due times say it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +50,7 @@ class JoinStream:
     shows: JoinFilter
     last_event_id: str
     cancel_on_disconnect: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,10 @@ class RunWait:
     head: Head
     body: Plan | None
     """The recorded answer; None to derive it from the events when they have been shown."""
+    starts: bool = False
+    """This request started the run: it moves it, and its leaving may end it."""
+    cancel_on_disconnect: bool = False
     note: str = ""
-    after: Play | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,7 @@ class ThreadStream:
     head: Head
     shows: ThreadFilter
     last_event_id: str | None
+    note: str = ""
 
 
 Answer = Reply | RunStream | JoinStream | RunWait | ThreadStream
@@ -106,96 +106,10 @@ def refused_view(refused: ViewRefused) -> Reply:
         "recorded_modes": list(refused.recorded_modes),
         "how": refused.how,
     }
-    return Reply(json_plan(422, {"detail": str(refused), "graphtape": detail}), note=f"422 {refused}")
+    return Reply(json_plan(422, {"detail": str(refused), "graphtape": detail}), note=str(refused))
 
 
 def not_recorded(what: str, how: str) -> Reply:
     """The 422 for a read that neither the recording nor the streams answer."""
     detail = f"{what} was not recorded at this point, and no stream shows it. {how}"
-    return Reply(
-        json_plan(422, {"detail": detail, "graphtape": {"reason": what, "how": how}}), note=f"422 {detail}"
-    )
-
-
-def same_query(one: Sequence[tuple[str, str]], other: Sequence[tuple[str, str]]) -> bool:
-    """Whether two queries ask the same: order between names does not count; a masked value matches anything."""
-    if Counter(one) == Counter(other):
-        return True
-    if len(one) != len(other):
-        return False
-    return all(
-        key == other_key and (value == other_value or is_masked(value))
-        for (key, value), (other_key, other_value) in zip(sorted(one), sorted(other), strict=True)
-    )
-
-
-def same_body(recorded: bytes, asked: bytes) -> bool:
-    """Whether two bodies say the same: equal bytes, or equal JSON where masked values match anything."""
-    if recorded == asked:
-        return True
-    one, other = parsed_or_none(recorded), parsed_or_none(asked)
-    return one is not None and _same_json(one, other)
-
-
-def _same_json(recorded: Any, asked: Any) -> bool:
-    if is_masked(recorded):
-        return True
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        return all(_same_json(recorded.get(key), asked.get(key)) for key in recorded.keys() | asked.keys())
-    if isinstance(recorded, list) and isinstance(asked, list):
-        return len(recorded) == len(asked) and all(map(_same_json, recorded, asked))
-    return bool(recorded == asked)
-
-
-def recorded_answer(
-    call: RecordedCall, thread: SessionThread | None, recorded: RecordedThread | None
-) -> Reply:
-    """A recorded answer with the ids that this thread goes by."""
-    ids = NO_IDS
-    if thread is not None:
-        found: set[str] = set()
-        if thread.scope(recorded):
-            found = harvest(parsed_or_none(decoded_body(call.exchange())))
-        ids = thread.ids_for(found, recorded)
-    return Reply(recorded_plan(call, ids), recorded=True)
-
-
-def staged_read(turn: Turn, thread: SessionThread) -> Reply | None:
-    """The recorded answer to the same read at the same stage of the same thread, if there is one.
-
-    The n-th such read gets the n-th recorded; the last one serves all later ones.
-    """
-    recorded, steps, in_flight = thread.stage(turn.now_ns)
-    if recorded is None:
-        return None
-    back = IdMap(thread.ids).inverse()
-    params = {name: back.apply_text(value) for name, value in turn.params.items()}
-    params["thread_id"] = recorded.thread_id
-    query = [(name, back.apply_text(value)) for name, value in turn.asked.query]
-    body = back.apply(turn.asked.body)
-    equal = [
-        read
-        for read in recorded.reads
-        if read.operation == turn.operation
-        and dict(read.params) == params
-        and recorded.stage_at(read.started) == (steps, in_flight)
-        and (not in_flight or _same_position(read, thread, turn.now_ns))
-        and same_query(read.query, query)
-        and same_body(read.request_body(), body)
-    ]
-    if not equal:
-        return None
-    key = (turn.operation, steps, in_flight, tuple(sorted(params.items())), tuple(sorted(query)), body)
-    position = min(thread.reads[key], len(equal) - 1)
-    thread.reads[key] += 1
-    return recorded_answer(equal[position], thread, recorded)
-
-
-def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:
-    """Whether a read inside a run saw as many of its events as have been shown here."""
-    play = thread.latest
-    if play is None or play.cancelled_ns is not None:
-        return False
-    elapsed_ns = read.summary.at_ns - play.run.call.summary.at_ns
-    seen = sum(1 for event in play.tape.events if event.at_ns <= elapsed_ns)
-    return seen == play.sources_shown(now_ns)
+    return Reply(json_plan(422, {"detail": detail, "graphtape": {"reason": what, "how": how}}), note=detail)

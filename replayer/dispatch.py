@@ -12,21 +12,23 @@ from graphtape.protocol.operations import Kind, Operation, allowed_methods, redi
 from graphtape.replayer import run_answers as runs
 from graphtape.replayer import thread_answers as threads
 from graphtape.replayer.answers import Answer, Reply, Turn
-from graphtape.replayer.plain import plain_answer, plain_miss
+from graphtape.replayer.misses import plain_miss
+from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.replies import Asked, json_plan, refusal_plan
 from graphtape.replayer.session import Session
+from graphtape.replayer.start_answers import start_run
 
 _O = Operation
 ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.OK: threads.read_ok,
     _O.ROOT: threads.read_ok,
     _O.INFO: threads.read_info,
-    _O.STREAM_RUN: runs.start_run,
-    _O.WAIT_RUN: runs.start_run,
-    _O.CREATE_RUN: runs.start_run,
-    _O.STREAM_STATELESS_RUN: runs.start_run,
-    _O.WAIT_STATELESS_RUN: runs.start_run,
-    _O.CREATE_STATELESS_RUN: runs.start_run,
+    _O.STREAM_RUN: start_run,
+    _O.WAIT_RUN: start_run,
+    _O.CREATE_RUN: start_run,
+    _O.STREAM_STATELESS_RUN: start_run,
+    _O.WAIT_STATELESS_RUN: start_run,
+    _O.CREATE_STATELESS_RUN: start_run,
     _O.JOIN_RUN_STREAM: runs.join_stream,
     _O.JOIN_RUN: runs.join_run,
     _O.CANCEL_RUN: runs.cancel_run,
@@ -76,7 +78,11 @@ def _unrouted(turn: Turn) -> Reply:
     path = turn.asked.path
     elsewhere = redirect(path)
     if elsewhere is not None:
-        return Reply(json_plan(307, b"", extra=((b"location", elsewhere.encode()),)))
+        # Absolute, and with the query, as the server's.
+        host = turn.asked.headers.get("host", "")
+        query = f"?{turn.asked.query_text}" if turn.asked.query_text else ""
+        location = f"http://{host}{elsewhere}{query}" if host else f"{elsewhere}{query}"
+        return Reply(json_plan(307, b"", extra=((b"location", location.encode("utf-8", "replace")),)))
     methods = allowed_methods(path)
     if methods:
         return Reply(
@@ -90,4 +96,4 @@ def _other_protocol(turn: Turn) -> Reply:
         f"{turn.asked.method} {turn.asked.path} belongs to another protocol of the server, which graphtape plays only "
         "as plain HTTP, and no equal request was recorded. Clients of the version 1 streaming API do not use it."
     )
-    return Reply(refusal_plan(404, text), note=f"404 {text}")
+    return Reply(refusal_plan(404, text), note=text)

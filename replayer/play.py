@@ -7,26 +7,19 @@ reads; at `max` its position is the last event that was written.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from graphtape.cassettes.model import Ending
-from graphtape.cassettes.runs import RecordedRun, Tape, TapeBlock
-from graphtape.protocol.errors import ViewRefused
-from graphtape.protocol.ids import (
-    EventId,
-    IdMap,
-    format_event_id,
-    parse_event_id,
-    strictly_rising,
-)
+from graphtape.cassettes.runs import RecordedRun, TapeBlock
+from graphtape.protocol.ids import EventId, IdMap, format_event_id
 from graphtape.protocol.joining import is_stored
 from graphtape.protocol.modes import StreamOptions
-from graphtape.protocol.view import View, with_id
-from graphtape.replayer.plan import HEARTBEAT, Pace, Part, PlanEnd, heartbeats_between
+from graphtape.protocol.view import with_id
+from graphtape.replayer.plan import Pace, PlanEnd
+from graphtape.replayer.viewed import SeenFrame, Viewed
 
 END_OF_TIME_NS = 1 << 62
 """Later than any due time: what a run will have shown in the end."""
@@ -36,15 +29,18 @@ END_OF_TIME_NS = 1 << 62
 class PlayedFrame:
     """One event as the run publishes it."""
 
-    due_ns: int
-    """On the session's clock."""
     raw: bytes
     """The bytes for the request that started the run: with an id line only if it is resumable."""
     name: str
-    data: bytes
     event_id: str
     source: int
     """Index of the recorded event that caused it."""
+
+    @property
+    def data(self) -> bytes:
+        """The event's payload."""
+        start = self.raw.find(b"data:")
+        return self.raw[start + 5 :].split(b"\n", 1)[0].strip() if start >= 0 else b""
 
     @property
     def raw_with_id(self) -> bytes:
@@ -52,92 +48,18 @@ class PlayedFrame:
         return with_id(self.raw, self.event_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Viewed:
-    """A recorded run seen through a request's view, at recorded times and with recorded ids."""
-
-    tape: Tape
-    frames: tuple[tuple[int, bytes, str, bytes, EventId, int], ...]
-    """(time since the request, raw, name, data, event id, source)."""
-    derived: str
-    silent: bool = False
-    """The run's events were not recorded, only its answer: it can be waited for, not streamed or joined."""
-
-
-def viewed(run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids: bool) -> Viewed:
-    """What a request with these options is shown of a recorded run.
+class Play:
+    """One run in one session.
 
     Args:
-        answer: `stream`, `wait` or `create`: a run that is only waited for needs no events, if its answer was recorded.
-
-    Raises:
-        ViewRefused: the recording cannot answer truthfully.
+        seen: what its request is shown of it.
+        ids: the ids it goes by here.
+        started_ns: when it begins, on the session's clock.
+        above: its event ids lie above this one, the last of its thread.
+        answer: how this session asked for it: `stream`, `wait` or `create`.
+        after: the run of the same thread that it is queued behind.
+        unique_ids: its end has an event id of its own (`--ids unique`).
     """
-    tape = run.tape
-    recorded = run.options
-    if answer == "wait" and recorded is not None:
-        options = recorded
-    if tape is None and answer == run.answer != "stream":
-        return Viewed(_silent_tape(run), (), "", silent=True)
-    if tape is None or recorded is None:
-        raise ViewRefused(
-            reason=f"The events of this run were not recorded: exchange {run.call.number} only asked to {run.answer}.",
-            recorded_modes=(),
-            how="Record it again with POST .../runs/stream, or join its stream from the start while recording.",
-        )
-    events = tape.events
-    view = View(recorded, options)
-    frames: list[tuple[int, bytes, str, bytes, EventId, int]] = []
-    sources: list[tuple[int, TapeBlock]] = []
-    for source, entry in enumerate(events):
-        for frame in view.feed(entry.block, entry.raw):
-            frames.append(
-                (entry.at_ns, frame.raw, frame.name, _data_of(frame.raw, frame.event, entry), (0, 0), source)
-            )
-            sources.append((source, entry))
-    for frame in view.finish():
-        entry = events[-1]
-        data = _data_of(frame.raw, frame.event, entry)
-        frames.append((tape.end_ns, frame.raw, frame.name, data, (0, 0), len(events) - 1))
-        sources.append((len(events) - 1, entry))
-    ids = [_event_id(run, entry) for _, entry in sources]
-    if unique_ids:
-        ids = strictly_rising(ids)
-    numbered = tuple((*frame[:4], event_id, frame[5]) for frame, event_id in zip(frames, ids, strict=True))
-    derived = view.derived
-    if options.resumable and not recorded.resumable:
-        derived = ", ".join(filter(None, (derived, "event ids")))
-    return Viewed(tape, numbered, derived)
-
-
-def _silent_tape(run: RecordedRun) -> Tape:
-    summary = run.call.summary
-    head_ns = (summary.response_ns if summary.response_ns is not None else summary.at_ns) - summary.at_ns
-    end_ns = run.done[1] - summary.at_ns if run.done[0] == summary.recording else head_ns
-    return Tape(summary.number, head_ns, (), max(head_ns, end_ns), summary.ending is Ending.COMPLETE)
-
-
-def _data_of(raw: bytes, block: Any, entry: TapeBlock) -> bytes:
-    if block is entry.block and raw == entry.raw:
-        return entry.block.data or b""
-    start = raw.find(b"data:")
-    if start < 0:
-        return b""
-    return raw[start + 5 :].split(b"\r\n", 1)[0].strip()
-
-
-def _event_id(run: RecordedRun, entry: TapeBlock) -> EventId:
-    """The recorded id, else the arrival time in Unix milliseconds: what the server's ids are made of."""
-    recorded = parse_event_id(entry.block.id) if entry.block.id else None
-    if recorded is not None:
-        return recorded
-    summary = run.call.summary
-    recording = run.call.cassette.recordings[summary.recording - 1]
-    return (recording.started_unix_ns + summary.at_ns + entry.at_ns) // 1_000_000, 0
-
-
-class Play:
-    """One run in one session."""
 
     def __init__(
         self,
@@ -150,17 +72,14 @@ class Play:
         thread_id: str | None,
         started_ns: int,
         pace: Pace,
-        above: EventId,
-        answer: str,
+        above: EventId = (0, 0),
+        answer: str = "stream",
+        after: Play | None = None,
+        unique_ids: bool = False,
     ) -> None:
         self.run = run
+        self.seen = seen
         self.tape = seen.tape
-        self.derived = seen.derived
-        self.silent = seen.silent
-        self.final: Any = None
-        """What a wait or join answered in the end, where no events were recorded."""
-        if seen.silent:
-            self.final = parsed(ids.apply(orjson.dumps(run.values())))
         self.options = options
         self.ids = ids
         self.run_id = run_id
@@ -168,57 +87,123 @@ class Play:
         self.started_ns = started_ns
         self.pace = pace
         self.answer = answer
-        """How this session asked for it: `stream`, `wait` or `create`."""
+        self.after = after
         self.on_disconnect = "continue"
         self.cancelled_ns: int | None = None
         self.rolled_back = False
         self.written = 0
         self.begun = False
         """At `max`: somebody writes this run out."""
+        self.final: Any = parsed(ids.apply(orjson.dumps(run.values()))) if seen.silent else None
+        """What a wait or join answered in the end, where no events were recorded."""
         self.watchers: set[Callable[[], None]] = set()
-        shift_ms = (
-            max(0, above[0] - seen.frames[0][4][0] + 1) if seen.frames and seen.frames[0][4] <= above else 0
-        )
-        times = [seen.tape.head_ns, *(frame[0] for frame in seen.frames), seen.tape.end_ns]
-        head_ns, *due, end_ns = [started_ns + time for time in pace.schedule(times)]
-        self.head_ns = head_ns
-        self.end_ns = end_ns
-        self.frames = tuple(
-            _played(frame, due_ns, shift_ms, ids, resumable=options.resumable)
-            for frame, due_ns in zip(seen.frames, due, strict=True)
-        )
-        self._due = due
+        self._queued: list[Play] = []
+        if after is not None:
+            after._queued.append(self)
+        self._unique_ids = unique_ids
+        self._frames: list[PlayedFrame | None] = [None] * len(seen.frames)
+        first = seen.frames[0].event_id if seen.frames else None
+        self._shift_ms = above[0] - first[0] + 1 if first is not None and first <= above else 0
+        times = [seen.tape.head_ns, *(frame.at_ns for frame in seen.frames), seen.tape.end_ns]
+        self._head, *self._due, self._end = pace.schedule(times)
+        # With an idle limit the rhythm is that of what is shown, and the state follows what is shown.
         self._source_due = (
             []
             if pace.is_max or pace.idle_limit_ns is not None
-            else [started_ns + time for time in pace.schedule([event.at_ns for event in seen.tape.events])]
+            else pace.schedule([event.at_ns for event in seen.tape.events])
         )
-        self._last_due = max([*due[-1:], *self._source_due[-1:]], default=head_ns)
+        self._last_due = max([*self._due[-1:], *self._source_due[-1:]], default=self._end)
 
-    # --- position ---
+    # --- times, on the session's clock ---
 
     @property
-    def last_event_id(self) -> EventId:
-        return (parse_event_id(self.frames[-1].event_id) or (0, 0)) if self.frames else (0, 0)
+    def head_ns(self) -> int:
+        return self.started_ns + self._head
+
+    @property
+    def end_ns(self) -> int:
+        return self.started_ns + self._end
+
+    @property
+    def over_ns(self) -> int:
+        """When the run's status changes: with its last event, before the last bytes are written."""
+        return self.started_ns + self._last_due
+
+    def due_ns(self, position: int) -> int:
+        """When the frame at this position is due."""
+        return self.started_ns + self._due[position]
+
+    def reschedule(self, started_ns: int) -> None:
+        """Begin at another time, and all that is queued behind it too."""
+        self.started_ns = started_ns
+        self._changed()
+        for play in self._queued:
+            play.reschedule(max(self.end_ns, started_ns))
+
+    # --- frames ---
+
+    @property
+    def count(self) -> int:
+        """How many frames it has."""
+        return len(self._frames)
+
+    def frame(self, position: int) -> PlayedFrame:
+        """The frame at this position; made when it is first asked for."""
+        frame = self._frames[position]
+        if frame is None:
+            frame = self._frames[position] = self._played(self.seen.frames[position])
+        return frame
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[PlayedFrame]:
+        """The frames from `start` to before `stop`."""
+        for position in range(start, self.count if stop is None else stop):
+            yield self.frame(position)
+
+    def _played(self, seen: SeenFrame) -> PlayedFrame:
+        event_id = self._id_text(seen)
+        raw, name = seen.raw, seen.name
+        if self.ids:
+            raw, name = self.ids.apply(raw), self.ids.apply_text(name)
+        if self.options.resumable and (self._shift_ms or seen.verbatim is None):
+            raw = with_id(raw, event_id)
+        return PlayedFrame(raw, name, event_id, seen.source)
+
+    def _id_text(self, seen: SeenFrame) -> str:
+        if seen.verbatim is not None and not self._shift_ms:
+            return seen.verbatim
+        milliseconds, sequence = seen.event_id
+        return format_event_id((milliseconds + self._shift_ms, sequence))
+
+    @property
+    def done_id(self) -> EventId:
+        """The id of the run's end on a thread stream."""
+        if not self.seen.frames:
+            return (0, 0)
+        milliseconds, sequence = self.seen.frames[-1].event_id
+        return milliseconds + self._shift_ms, sequence + (1 if self._unique_ids else 0)
+
+    # --- position ---
 
     def position(self, now_ns: int) -> int:
         """How many frames have been shown."""
         if self.pace.is_max:
             return self.written
-        if self.cancelled_ns is not None:
-            now_ns = min(now_ns, self.cancelled_ns)
-        return bisect_right(self._due, now_ns)
+        return bisect_right(self._due, self._shown_until(now_ns))
+
+    def _shown_until(self, now_ns: int) -> int:
+        until_ns = now_ns if self.cancelled_ns is None else min(now_ns, self.cancelled_ns)
+        return until_ns - self.started_ns
 
     def sources_shown(self, now_ns: int) -> int:
         """How many recorded events the state may know of."""
         if self.finished(now_ns) and self.cancelled_ns is None:
             return len(self.tape.events)
         if self._source_due:
-            if self.cancelled_ns is not None:
-                now_ns = min(now_ns, self.cancelled_ns)
-            return bisect_right(self._source_due, now_ns)
+            return bisect_right(self._source_due, self._shown_until(now_ns))
         position = self.position(now_ns)
-        return self.frames[position - 1].source + 1 if position else 0
+        if position >= self.count and self.cancelled_ns is None and (self.begun or not self.pace.is_max):
+            return len(self.tape.events)
+        return self.seen.frames[position - 1].source + 1 if position else 0
 
     def finished(self, now_ns: int) -> bool:
         """Whether the run is over; one whose recording broke off never is."""
@@ -227,20 +212,27 @@ class Play:
         if not self.tape.whole:
             return False
         if self.pace.is_max and now_ns < END_OF_TIME_NS:
-            return self.begun and self.written >= len(self.frames)
-        return now_ns >= self._last_due
+            return self.begun and self.written >= self.count
+        return now_ns >= self.over_ns
 
     def exhausted(self, now_ns: int) -> bool:
         """Whether no frame will follow: finished, or at the end of what was recorded."""
-        return self.finished(now_ns) or self.position(now_ns) >= len(self.frames)
+        if self.finished(now_ns):
+            return True
+        if self.pace.is_max:
+            return self.begun and self.written >= self.count
+        return now_ns >= self.over_ns
 
     def status(self, now_ns: int) -> str:
         """`pending`, `running`, `success`, `error` or `interrupted` (a run that hits an interrupt is a success)."""
         if self.cancelled_ns is not None and now_ns >= self.cancelled_ns:
             return "interrupted"
         if not self.finished(now_ns):
-            return "running" if self.sources_shown(now_ns) or self.silent else "pending"
-        return "error" if self.error(now_ns) is not None else "success"
+            begun = self.begun if self.pace.is_max else now_ns >= self.started_ns
+            return "running" if self.sources_shown(now_ns) or (self.seen.silent and begun) else "pending"
+        if self.error(now_ns) is not None:
+            return "error"
+        return "interrupted" if self.run.cancelled else "success"
 
     def error(self, now_ns: int) -> dict[str, Any] | None:
         """The payload of the run's `error` event, if it has been shown."""
@@ -259,6 +251,11 @@ class Play:
 
     # --- being moved ---
 
+    @property
+    def unwatched(self) -> bool:
+        """At `max`: nobody's response moves it, so whoever reads it first does."""
+        return self.pace.is_max and self.answer == "create" and not self.begun
+
     def advance(self, written: int) -> None:
         """At `max`: the first `written` frames are about to be written."""
         if written > self.written or not self.begun:
@@ -268,23 +265,15 @@ class Play:
 
     def complete(self) -> None:
         """At `max`: nobody waits for the rest; it has happened."""
-        self.advance(len(self.frames))
-
-    def started_before(self, now_ns: int) -> None:
-        """It has all happened before `now_ns`: the run of a thread that is opened by a deep link."""
-        early_ns = max(self.end_ns, self._last_due) - now_ns
-        self.started_ns -= early_ns
-        self.head_ns -= early_ns
-        self.end_ns -= early_ns
-        self._last_due -= early_ns
-        self._due = [due_ns - early_ns for due_ns in self._due]
-        self._source_due = [due_ns - early_ns for due_ns in self._source_due]
-        self.complete()
+        self.advance(self.count)
 
     def cancel(self, now_ns: int) -> None:
-        """The run ends here; what was not shown never will be."""
-        if not self.finished(now_ns):
+        """The run ends here; what was not shown never will be, and what is queued behind it begins."""
+        if self.cancelled_ns is None and (self.run.cancelled or not self.finished(now_ns)):
             self.cancelled_ns = now_ns
+            for play in self._queued:
+                if play.started_ns > now_ns:
+                    play.reschedule(now_ns)
             self._changed()
 
     def _changed(self) -> None:
@@ -294,49 +283,21 @@ class Play:
     # --- what others read ---
 
     def stored(self, now_ns: int) -> list[PlayedFrame]:
-        """The frames that a join can still get: none unless the run is resumable (reference, section 6)."""
+        """The frames that a join can still get: none unless the run is resumable (docs/agent-server.md, section 6)."""
         if not self.options.resumable:
             return []
-        shown = self.frames[: self.position(now_ns)]
+        shown = self.frames(0, self.position(now_ns))
         return [frame for frame in shown if is_stored(frame.name, self.options.modes)]
 
-    def parts(self) -> tuple[Part, ...]:
-        """The body of the answer that started this run, heartbeats included; due times on the session's clock."""
-        parts = [Part(frame.due_ns, frame.raw) for frame in self.frames]
-        if self.pace.is_max:
-            return tuple(parts)
-        parts += [Part(due_ns, raw) for due_ns, raw in self._heartbeats()]
-        parts.sort(key=lambda part: part.due_ns)
-        return tuple(parts)
-
-    def _heartbeats(self) -> list[tuple[int, bytes]]:
-        same_response = self.answer == "stream" and self.run.answer == "stream"
-        if self.pace.is_recorded and same_response:
-            comments = [entry for entry in self.tape.blocks if not entry.block.is_event]
-            return [(self.started_ns + entry.at_ns, entry.raw) for entry in comments]
-        first, last = self.head_ns, self.end_ns
-        return [(first + due_ns, HEARTBEAT) for due_ns in heartbeats_between(0, last - first)]
+    @property
+    def plays_recorded_response(self) -> bool:
+        """Whether the response that starts it here is the very one that was recorded, at its own times."""
+        asked_alike = self.answer == "stream" and self.run.answer == "stream"
+        return self.pace.is_recorded and asked_alike and not self.tape.continued
 
     @property
     def end(self) -> PlanEnd:
         return PlanEnd.CLOSE if self.tape.whole else PlanEnd.BREAK
-
-
-def _played(
-    frame: tuple[int, bytes, str, bytes, EventId, int],
-    due_ns: int,
-    shift_ms: int,
-    ids: IdMap,
-    *,
-    resumable: bool,
-) -> PlayedFrame:
-    _, raw, name, data, (milliseconds, sequence), source = frame
-    event_id = format_event_id((milliseconds + shift_ms, sequence))
-    if ids:
-        raw, data, name = ids.apply(raw), ids.apply(data), ids.apply_text(name)
-    if resumable:
-        raw = with_id(raw, event_id)
-    return PlayedFrame(due_ns, raw, name, data, event_id, source)
 
 
 def parsed(data: bytes) -> Any:

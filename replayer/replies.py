@@ -7,8 +7,9 @@ Pure. One rule: a derived answer takes `date` and `server` from what it is deriv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -32,10 +33,8 @@ STREAM_HEADERS: Headers = (
     (b"vary", b"Origin"),
     (b"transfer-encoding", b"chunked"),
 )
-_REASONS = {
-    200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-    409: "Conflict", 422: "Unprocessable Entity",
-}  # fmt: skip
+# As the server says it; RFC 9110 has since renamed 413 and 422.
+_RENAMED = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Asked:
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes
-    params: Mapping[str, str] = field(default_factory=dict)
+    query_text: str = ""
+    """The query as it stands on the request line."""
 
     @cached_property
     def json(self) -> Any:
@@ -58,6 +58,11 @@ class Asked:
     def all_of(self, name: str) -> list[str]:
         """All values of a query parameter, in order."""
         return [value for key, value in self.query if key == name]
+
+    def number(self, name: str, default: int) -> int:
+        """A query parameter that counts something; the default for anything that is no number."""
+        values = self.all_of(name)
+        return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else default
 
     def flag(self, name: str) -> bool:
         """A boolean query parameter, as the server reads it."""
@@ -101,7 +106,7 @@ def json_plan(
     headers.append((b"vary", b"Origin"))
     if derived:
         headers.append((b"graphtape-derived", derived.encode()))
-    head = Head(status, _REASONS.get(status, ""), tuple(headers))
+    head = Head(status, _RENAMED.get(status) or HTTPStatus(status).phrase, tuple(headers))
     parts = (Part(due_ns, body),) if body else ()
     return Plan(head, due_ns, parts, due_ns)
 
@@ -129,6 +134,22 @@ def stream_head(
     if verbatim and like is not None:
         return recorded_head(like, ids, extra=extra)
     return Head(200, "OK", (*origin_headers(like), *locations, *STREAM_HEADERS, *extra))
+
+
+def run_locations(thread_id: str | None, run_id: str, suffix: str) -> Headers:
+    """`location` and `content-location` of an answer about a run: relative, as the server's."""
+    base = f"/threads/{thread_id}/runs/{run_id}" if thread_id is not None else f"/runs/{run_id}"
+    return (b"location", f"{base}/{suffix}".encode()), (b"content-location", base.encode())
+
+
+def wait_head(like: RecordedCall | None, locations: Headers, extra: Headers = ()) -> Head:
+    """The head of a `wait` or `join`: chunked JSON, sent before the run is over."""
+    fields = (
+        (b"content-type", b"application/json"),
+        (b"vary", b"Origin"),
+        (b"transfer-encoding", b"chunked"),
+    )
+    return Head(200, "OK", (*origin_headers(like), *locations, *fields, *extra))
 
 
 def recorded_head(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = ()) -> Head:

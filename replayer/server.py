@@ -7,14 +7,11 @@ before anything is looked up.
 from __future__ import annotations
 
 import asyncio
-import errno
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
-from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import Unpack
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -23,67 +20,32 @@ from graphtape.cassettes.clock import Clock, SystemClock
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.runs import read_tapes
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
+from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError
-from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait
+from graphtape.replayer.answers import Answer, Reply
 from graphtape.replayer.dispatch import answer as answer_of
+from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
 from graphtape.replayer.plan import Head, Pace
 from graphtape.replayer.replies import Asked, json_plan
 from graphtape.replayer.sending import Sender
 from graphtape.replayer.session import Options, Session
-from graphtape.replayer.wire import WireResponse, shape_head
+from graphtape.replayer.wire import WireResponse, break_connection, drop_connection, shape_head
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A request body above it is refused with 413: the mock reads bodies whole to compare them."""
-_SHUTDOWN_S = 0.05
 
 Path = str | PathLike[str]
-Log = Callable[[str], None]
+
+SESSION = web.AppKey("SESSION", Session)
+"""Where an application keeps what it remembers."""
 
 
-class CannotListen(GraphtapeError):
-    """The address cannot be listened on."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        if error.errno == errno.EADDRINUSE:
-            text = (
-                f"port {port} on {host} is in use; choose another with --port, or --port 0 for any free one"
-            )
-        elif error.errno == errno.EACCES:
-            text = f"port {port} on {host} needs more rights than this user has; choose one above 1023 with --port"
-        else:
-            text = f"cannot listen on {host}:{port}: {error.strerror or error}; check --host and --port"
-        super().__init__(text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayOptions:
-    """Everything that can be chosen for a replay; the names are those of the command line.
-
-    Args:
-        speed: 1 keeps recorded times, N divides them, `max` sends without waiting.
-        idle_limit: no gap longer than this many seconds.
-        match: `strict` plays only equal recordings, `nearest` the likeliest too.
-        ids: `recorded` serves event ids as they were; `unique` makes them unique, so that every resume is whole.
-        ignore: paths in a run-starting body that are not compared, e.g. `input.now`.
-        host: the address that is listened on; decides which `Host` headers are served.
-        allow_hosts: further names to be served as.
-        cors_origins: origins of web pages allowed beside those on loopback.
-        expose_location: let pages read `Location`, which arms the JavaScript SDK's reconnection.
-    """
-
-    speed: str | float = 1.0
-    idle_limit: float | None = None
-    match: Literal["strict", "nearest"] = "nearest"
-    ids: Literal["recorded", "unique"] = "recorded"
-    ignore: Sequence[str] = ()
-    host: str = "127.0.0.1"
-    allow_hosts: Sequence[str] = ()
-    cors_origins: Sequence[str] = ()
-    expose_location: bool = False
+class InvalidChoice(GraphtapeError):
+    """An option has a value that it does not take."""
 
 
 class _Mock:
-    """One replay: its session, its rules of access, its clock."""
+    """One replay: its session, its rules of access, its clock, and the answers that are being sent."""
 
     def __init__(self, session: Session, options: ReplayOptions, clock: Clock, log: Log) -> None:
         self.session = session
@@ -91,8 +53,32 @@ class _Mock:
         self.log = log
         self.hosts = HostPolicy(options.host, options.allow_hosts)
         self.origins = OriginPolicy(options.cors_origins, expose_location=options.expose_location)
+        self._open: dict[asyncio.Task[object], web.Request] = {}
+        self._broken: list[asyncio.Transport] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = request
+        try:
+            return await self._answer(request)
+        finally:
+            del self._open[task]
+
+    async def stop(self, _: web.Application) -> None:
+        """Break off what is being sent, without a terminating chunk."""
+        for task, request in list(self._open.items()):
+            if request.transport is not None:
+                self._broken.append(request.transport)
+            break_connection(request)
+            task.cancel()
+
+    async def close(self, _: web.Application) -> None:
+        """Let go of clients that do not read what was sent before the stop."""
+        for transport in self._broken:
+            drop_connection(transport)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         started_ns = self.clock.now_ns()
         host = request.headers.get("Host")
         origin = request.headers.get("Origin")
@@ -101,22 +87,17 @@ class _Mock:
             return replace(head, headers=self.origins.apply(head.headers, origin, host=host))
 
         sender = Sender(request, self.session, self.clock, started_ns, finish_head)
+        what = f"{request.method} {request.raw_path}"
         refused = self._refused(request, host, origin)
         if refused is not None:
-            return await sender.reply(refused)
+            return await self._send(sender, what, refused)
         if origin is not None and is_preflight(request.method, request.raw_headers):
-            preflight = self.origins.preflight(origin, request.raw_headers, host=host)
-            head = Head(preflight.status, preflight.reason, preflight.headers)
-            response = WireResponse(head)
-            await response.prepare(request)
-            await response.write(preflight.body)
-            await response.write_eof()
-            return response
+            return await self._preflight(request, origin, host)
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             text = f"The request body is larger than {MAX_BODY_BYTES} bytes, which is all that a replay compares."
-            return await sender.reply(Reply(json_plan(413, {"detail": text})))
+            return await self._send(sender, what, Reply(json_plan(413, {"detail": text}), note=text))
         path, _, query = request.raw_path.partition("?")
         asked = Asked(
             method=request.method,
@@ -124,87 +105,83 @@ class _Mock:
             query=tuple(parse_qsl(query, keep_blank_values=True)),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
+            query_text=query,
         )
         try:
-            answer = answer_of(self.session, asked, started_ns)
+            return await self._send(sender, what, answer_of(self.session, asked, started_ns))
         except GraphtapeError as error:
             # E.g. damage in the cassette that only this read came upon.
-            return await self._failed(sender, f"{request.method} {path}", str(error))
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not show a client or a user a traceback
-            text = f"graphtape failed on this request ({type(error).__name__}: {error}). Please report it with the cassette."
-            return await self._failed(sender, f"{request.method} {path}", text)
-        self._log(asked, answer)
-        return await self._send(sender, answer)
+            text = str(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            text = (
+                f"graphtape failed on this request ({type(error).__name__}: {error}). "
+                "Please report it with the cassette."
+            )
+        if sender.response is not None:
+            # Its head is with the client: all that is left to say is that this was not the end.
+            self.log(f"{what} broken off: {text}")
+            break_connection(request)
+            return sender.response
+        return await self._send(sender, what, Reply(json_plan(500, {"detail": text}), note=text))
 
-    async def _failed(self, sender: Sender, what: str, text: str) -> web.StreamResponse:
-        self.log(f"{what} 500 {text}")
-        return await sender.reply(Reply(json_plan(500, {"detail": text})))
+    async def _send(self, sender: Sender, what: str, answer: Answer) -> web.StreamResponse:
+        self.log(f"{what} {answer.head.status} {answer.note}".rstrip())
+        return await sender.send(answer)
 
     def _refused(self, request: web.Request, host: str | None, origin: str | None) -> Reply | None:
         wrong_host = self.hosts.check(host)
         if wrong_host is not None:
-            return Reply(json_plan(421, {"detail": wrong_host}))
+            return Reply(json_plan(421, {"detail": wrong_host}), note=wrong_host)
         foreign = self.origins.refuses(request.method, origin, host=host)
         if foreign is not None:
-            return Reply(json_plan(403, {"detail": foreign}))
+            return Reply(json_plan(403, {"detail": foreign}), note=foreign)
         return None
 
-    def _log(self, asked: Asked, answer: Answer) -> None:
-        if isinstance(answer, Reply):
-            status, note = answer.plan.head.status, answer.note
-        else:
-            status = answer.head.status
-            note = answer.note if isinstance(answer, (RunStream, RunWait)) else ""
-        self.log(f"{asked.method} {asked.path} {status} {note}".rstrip())
-
-    async def _send(self, sender: Sender, answer: Answer) -> web.StreamResponse:
-        match answer:
-            case Reply():
-                return await sender.reply(answer)
-            case RunStream():
-                return await sender.run_stream(answer)
-            case RunWait():
-                return await sender.run_wait(answer)
-            case JoinStream():
-                return await sender.join_stream(answer)
-            case _:
-                return await sender.thread_stream(answer)
+    async def _preflight(self, request: web.Request, origin: str, host: str | None) -> web.StreamResponse:
+        preflight = self.origins.preflight(origin, request.raw_headers, host=host)
+        response = WireResponse(Head(preflight.status, preflight.reason, preflight.headers))
+        await response.prepare(request)
+        await response.write(preflight.body)
+        await response.write_eof()
+        return response
 
 
 def make_app(
-    paths: Path | Sequence[Path],
-    options: ReplayOptions | None = None,
-    *,
-    clock: Clock | None = None,
-    log: Log | None = None,
-    **chosen: Any,
+    paths: Path | Sequence[Path], *, log: Log | None = None, **choices: Unpack[ReplayChoices]
 ) -> web.Application:
     """An aiohttp application that replays cassettes; for `aiohttp_client` of pytest-aiohttp, or any runner.
 
+    A runner that is to notice at once that a client has left needs `handler_cancellation=True`.
+
     Args:
         paths: one cassette or several, played together in this order.
-        options: what to choose; or give its fields as keyword arguments: `make_app("x.tape", speed="max")`.
-        clock: what decides when bytes are due.
         log: called with one line per request.
+        choices: see `ReplayOptions`, e.g. `make_app("chat.tape", speed="max")`.
 
     Raises:
         CassetteError: a file is missing, damaged or no cassette.
         InvalidPace: a speed or idle limit that is none.
+        InvalidChoice: another option with a value that it does not take.
+        ProtocolError: an ignore path that is none.
     """
-    options = _options(options, chosen)
-    files = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
+    options = ReplayOptions(**choices)
     pace = Pace.parse(options.speed, options.idle_limit)
+    _check(options)
+    files = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     with ExitStack() as stack:
         cassettes = [stack.enter_context(Cassette.open(path)) for path in files]
-        session = Session(
-            read_tapes(cassettes), Options(pace, options.match, options.ids, tuple(options.ignore))
-        )
+        core = Options(pace, options.match, options.ids, tuple(options.ignore), options.docs_semantics)
+        session = Session(read_tapes(cassettes), core)
         closing = stack.pop_all()
-    mock = _Mock(session, options, clock or SystemClock(), log or (lambda _: None))
+    mock = _Mock(session, options, options.clock or SystemClock(), log or (lambda _: None))
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[SESSION] = session
     app.router.add_route("*", "/{path:.*}", mock.handle)
     app.on_response_prepare.append(shape_head)
+    app.on_shutdown.append(mock.stop)
+    app.on_cleanup.append(mock.close)
 
     async def close(_: web.Application) -> None:
         closing.close()
@@ -213,130 +190,12 @@ def make_app(
     return app
 
 
-SESSION = web.AppKey("SESSION", Session)
-"""Where an application keeps what it remembers."""
-
-
-def _options(options: ReplayOptions | None, chosen: dict[str, Any]) -> ReplayOptions:
-    if options is None:
-        return ReplayOptions(**chosen)
-    return replace(options, **chosen) if chosen else options
-
-
-async def _listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
-    """Start serving; returns the runner and the URL."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise CannotListen(host, port, error) from None
-    bound = runner.addresses[0][1]
-    shown = f"[{host}]" if ":" in host else host
-    return runner, f"http://{shown}:{bound}"
-
-
-class serve:  # noqa: N801 - read as a verb: `with serve("x.tape") as mock:`
-    """A replay server for tests, as a context manager: `with serve(...)` in a thread, `async with serve(...)` here.
-
-    Args:
-        paths: one cassette or several.
-        port: 0 for any free one.
-        chosen: the fields of `ReplayOptions`, and `clock` and `log` as for `make_app`.
-
-    Attributes:
-        url: where it listens; set while the context is open.
-
-    Raises:
-        CassetteError, InvalidPace, CannotListen: on entering.
-    """
-
-    url: str
-
-    def __init__(self, paths: Path | Sequence[Path], *, port: int = 0, **chosen: Any) -> None:
-        self._paths = paths
-        self._host = str(chosen.get("host", "127.0.0.1"))
-        self._port = port
-        self._chosen = chosen
-        self._runner: web.AppRunner | None = None
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def __aenter__(self) -> serve:
-        app = make_app(self._paths, **self._chosen)
-        self._runner, self.url = await _listen(app, self._host, self._port)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    def __enter__(self) -> serve:
-        ready = threading.Event()
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            loop = asyncio.new_event_loop()
-            self._loop = loop
-            try:
-                loop.run_until_complete(self.__aenter__())
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                ready.set()
-            if not failed:
-                loop.run_forever()
-                loop.run_until_complete(self.__aexit__())
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-        self._thread = threading.Thread(target=run, name="graphtape replay", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if failed:
-            self._thread.join()
-            raise failed[0]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-
-
-async def run(
-    paths: Path | Sequence[Path],
-    *,
-    port: int = 2024,
-    announce: Callable[[str], None],
-    stop: asyncio.Event,
-    log: TextIO | None = None,
-    clock: Clock | None = None,
-    **chosen: Any,
-) -> None:
-    """Serve until `stop` is set; open streams are then broken, not ended.
-
-    Args:
-        announce: called once, with the line for stdout, when the server listens.
-        log: gets one line per request.
-        chosen: the fields of `ReplayOptions`.
-
-    Raises:
-        CassetteError, InvalidPace, CannotListen: before anything is announced.
-    """
-    options = ReplayOptions(**chosen)
-
-    def write(line: str) -> None:
-        print(f"graphtape: {line}", file=log, flush=True)
-
-    app = make_app(paths, options, clock=clock, log=write if log is not None else None)
-    runner, url = await _listen(app, options.host, port)
-    try:
-        announce(f"graphtape: listening on {url}")
-        await stop.wait()
-    finally:
-        await runner.cleanup()
+def _check(options: ReplayOptions) -> None:
+    for name, value, known in (
+        ("match", options.match, ("strict", "nearest")),
+        ("ids", options.ids, ("recorded", "unique")),
+    ):
+        if value not in known:
+            raise InvalidChoice(f"{name} {value!r} is neither {known[0]!r} nor {known[1]!r}")
+    for path in options.ignore:
+        parse_path(path)

@@ -15,26 +15,22 @@ from graphtape.cassettes.runs import RecordedCall, RecordedStep
 from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
-from graphtape.replayer.answers import (
-    Answer,
-    Reply,
-    ThreadStream,
-    Turn,
-    not_recorded,
-    recorded_answer,
-    same_body,
-    staged_read,
-)
-from graphtape.replayer.plain import plain_answer, plain_miss
+from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded
+from graphtape.replayer.describing import assistant_of
+from graphtape.replayer.misses import plain_miss
+from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.play import parsed
+from graphtape.replayer.recorded_answers import likely_read, recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
-from graphtape.replayer.run_answers import assistant_of, complete_unwatched
-from graphtape.replayer.session import SessionThread, Update
+from graphtape.replayer.thread import SessionThread, Update
 from graphtape.replayer.twin import Json, thread_history, thread_object, thread_state, thread_values
 
 _HOW = (
     "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
 )
+
+_OWN_ID = frozenset(("thread_id",))
+"""What two clients that create the same thread give differently."""
 
 
 def with_thread(answer: Callable[[Turn, SessionThread], Answer]) -> Callable[[Turn], Answer]:
@@ -68,13 +64,14 @@ def create_thread(turn: Turn) -> Answer:
         if not isinstance(brought, str) or not is_uuid(brought):
             return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
         brought = brought.lower()
-        existing = turn.session.threads.get(brought)
+        existing = turn.session.started_thread(brought)
         if existing is not None:
             if body.get("if_exists") == "do_nothing":
                 return read_thread(turn, existing)
             return Reply(refusal_plan(409, f"Thread with ID {brought} already exists"))
     creations = turn.session.tapes.creations
-    equal = [call for call in creations if same_body(call.request_body(), turn.asked.body)]
+    equal = [call for call in creations if same_body(call.request_body(), turn.asked.body, but=_OWN_ID)]
+    equal = _first_own(equal, brought)
     call = turn.session.next_creation(equal or creations)
     metadata = body.get("metadata")
     changed = call is not None and not equal
@@ -86,6 +83,12 @@ def create_thread(turn: Turn) -> Answer:
         value = thread_object(thread, created, {}, turn.now_ns)
         return Reply(json_plan(200, value, like=call, derived="thread"))
     return Reply(recorded_plan(call, _creation_ids(thread)), recorded=True)
+
+
+def _first_own(creations: list[RecordedCall], brought: str | None) -> list[RecordedCall]:
+    """Of equal creations, the one that was recorded with the very id that the client brings, if there is one."""
+    own = [call for call in creations if brought is not None and brought.encode() in call.request_body()]
+    return own or creations
 
 
 def _creation_ids(thread: SessionThread) -> IdMap:
@@ -104,13 +107,13 @@ def _created(thread: SessionThread) -> Json | None:
 
 def read_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}`."""
-    complete_unwatched(turn, thread)
+    turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread) if turn.operation is Operation.GET_THREAD else None
     if recorded is not None:
         return recorded
     value = described_thread(turn, thread)
     if value is None:
-        return not_recorded("The thread", _HOW)
+        return likely_read(turn, thread) or not_recorded("The thread", _HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
 
 
@@ -128,14 +131,14 @@ def _like(thread: SessionThread) -> RecordedCall | None:
 
 def read_state(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}/state`."""
-    complete_unwatched(turn, thread)
+    turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
         return recorded
     turn.session.open_deep_link(thread, turn.now_ns)
     state = thread_state(thread, turn.now_ns)
     if state is None:
-        return not_recorded("The state of the thread", _HOW)
+        return likely_read(turn, thread) or not_recorded("The state of the thread", _HOW)
     return Reply(json_plan(200, state, like=_like(thread), derived="state"))
 
 
@@ -153,12 +156,12 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
     for state in thread_history(thread, turn.now_ns) or []:
         if state["checkpoint_id"] == wanted:
             return Reply(json_plan(200, state, like=_like(thread), derived="state"))
-    return not_recorded(f"The state at checkpoint {wanted}", _HOW)
+    return likely_read(turn, thread) or not_recorded(f"The state at checkpoint {wanted}", _HOW)
 
 
 def read_history(turn: Turn, thread: SessionThread) -> Answer:
     """`GET` and `POST /threads/{t}/history`: newest first; one state unless a limit is given."""
-    complete_unwatched(turn, thread)
+    turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
         return recorded
@@ -168,7 +171,7 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
         known, values = thread_values(thread, turn.now_ns)
         state = thread_state(thread, turn.now_ns) if known and values is not None else None
         if state is None:
-            return not_recorded("The history of the thread", _HOW)
+            return likely_read(turn, thread) or not_recorded("The history of the thread", _HOW)
         states = [state]
     body = turn.asked.json if turn.asked.method == "POST" else dict(turn.asked.query)
     options = body if isinstance(body, dict) else {}
@@ -191,7 +194,7 @@ def _count(value: Any, default: int) -> int:
 
 def update_state(turn: Turn, thread: SessionThread) -> Answer:
     """`POST /threads/{t}/state`: a recorded update of the thread it plays, the next in order first."""
-    recorded, steps, _ = thread.stage(turn.now_ns)
+    recorded, steps, *_ = thread.stage(turn.now_ns)
     back = IdMap(thread.ids).inverse()
     body = back.apply(turn.asked.body)
     equal: list[RecordedStep] = [
@@ -203,8 +206,7 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
         return plain_answer(turn) or plain_miss(turn)
     positions = [recorded.steps.index(step) for step in equal]
     position = next((one for one in positions if one >= steps), positions[0])
-    thread.recorded = thread.recorded or recorded
-    thread.plays.append(Update(position, recorded))
+    turn.session.updated(thread, Update(position, recorded))
     return recorded_answer(recorded.steps[position].call, thread, recorded)
 
 
@@ -262,15 +264,11 @@ def _recorded_overview(turn: Turn) -> Reply | None:
     session = turn.session
     here = {}
     for thread in session.threads.values():
-        recorded, steps, in_flight = thread.stage(turn.now_ns)
+        recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
         if thread.deep and not thread.plays:
             continue
-        if (
-            recorded is None
-            or recorded.thread_id != thread.thread_id
-            or in_flight
-            or any(thread.scopes.values())
-        ):
+        own = recorded is not None and recorded.thread_id == thread.thread_id
+        if recorded is None or not own or in_flight or not exact or any(thread.scopes.values()):
             return None
         here[recorded.thread_id] = steps
     equal = []
@@ -318,7 +316,7 @@ def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`POST /threads/{t}/copy`: a new thread at the same stage."""
     twin = turn.session.create_thread(thread.created, None, dict(thread.metadata))
     twin.recorded, twin.origin, twin.deep = thread.recorded, thread.origin, thread.deep
-    twin.plays = list(thread.plays)
+    twin.plays = list(thread.plays or thread.past)
     twin.scopes = dict(thread.scopes)
     twin.ids = {old: twin.thread_id if new == thread.thread_id else new for old, new in thread.ids.items()}
     value = described_thread(turn, twin)
@@ -333,13 +331,14 @@ def join_thread_stream(turn: Turn) -> Answer:
     if not is_uuid(thread_id):
         return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
     try:
-        shows = ThreadFilter.parse(turn.asked.all_of("stream_modes"))
+        docs = turn.session.options.docs_semantics
+        shows = ThreadFilter.parse(turn.asked.all_of("stream_modes"), docs_semantics=docs)
         last_event_id = check_thread_stream_id(turn.asked.headers.get("last-event-id"))
     except InvalidThreadStream as invalid:
         return Reply(refusal_plan(422, invalid.detail))
     thread = turn.session.thread(thread_id)
     like = _like(thread) if thread is not None else None
-    if thread is not None and last_event_id is not None:
+    if thread is not None:
         turn.session.open_deep_link(thread, turn.now_ns)
     return ThreadStream(thread_id.lower(), stream_head(like), shows, last_event_id)
 

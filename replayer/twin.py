@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from graphtape.cassettes.runs import RecordedRun
 from graphtape.protocol.ids import uuid_unix_us
 from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.session import SessionThread, interrupts_of
+from graphtape.replayer.thread import SessionThread, interrupts_of
 
 Json = dict[str, Any]
 
@@ -261,8 +262,19 @@ def run_object(play: Play, recorded: Json | None, assistant: Json, now_ns: int) 
     }
 
 
+def final_values_known(run: RecordedRun) -> bool:
+    """Whether the recording shows what a `wait` for this run answers."""
+    if run.values() is not None:
+        return True
+    for event in run.tape.events if run.tape is not None else ():
+        name = event.block.name
+        if name in ("values", "checkpoints", "error") or b'"__interrupt__"' in (event.block.data or b""):
+            return True
+    return False
+
+
 def wait_answer(play: Play, now_ns: int) -> Any:
-    """What `wait` and `join` answer at the end of a run, from its events (reference, section 6).
+    """What `wait` and `join` answer at the end of a run, from its events (docs/agent-server.md, section 6).
 
     Returns None if no event shows it.
     """

@@ -5,6 +5,8 @@ Knows aiohttp and nothing of sessions. One rule: aiohttp decides the framing, th
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
@@ -43,6 +45,7 @@ class WireResponse(web.StreamResponse):
 
         aiohttp adds `Date`, `Server`, `Content-Type` and `Connection` of its own: only what frames the body stays.
         """
+        http_1_0 = request.version < (1, 1)
         chunked = self.headers.get(hdrs.TRANSFER_ENCODING) == "chunked"
         length = self.headers.get(hdrs.CONTENT_LENGTH)
         shaped: CIMultiDict[str] = CIMultiDict()
@@ -50,6 +53,8 @@ class WireResponse(web.StreamResponse):
             if name.lower() == "transfer-encoding":
                 if chunked:
                     shaped.add(name, value)
+            elif name.lower() == "connection" and http_1_0:
+                continue  # what was recorded was said to a client of HTTP/1.1
             elif name.lower() != "keep-alive":
                 shaped.add(name, value)
         if chunked and hdrs.TRANSFER_ENCODING not in shaped:
@@ -61,7 +66,9 @@ class WireResponse(web.StreamResponse):
             and self.status not in (204, 304)
         ):
             shaped.add("content-length", length)
-        if not self.keep_alive and request.version >= (1, 1):
+        if http_1_0:
+            shaped.add("connection", "keep-alive" if self.keep_alive else "close")
+        elif not self.keep_alive:
             shaped.add("connection", "close")  # beside the recorded one, as the real server has it
         self.headers.clear()
         self.headers.extend(shaped)
@@ -71,9 +78,18 @@ async def shape_head(request: web.Request, response: web.StreamResponse) -> None
     """Signal handler for `on_response_prepare`."""
     if isinstance(response, WireResponse):
         response.shape(request)
+    else:
+        # An answer of aiohttp's own; nothing here says what time it is.
+        response.headers.popall(hdrs.DATE, None)
+        response.headers.popall(hdrs.SERVER, None)
 
 
 def break_connection(request: web.BaseRequest) -> None:
     """End a response without its end: what was written is sent, no terminating chunk follows."""
     if request.transport is not None:
         request.transport.close()
+
+
+def drop_connection(transport: asyncio.Transport) -> None:
+    """End a connection now, whatever its client has not read."""
+    transport.abort()

@@ -1,0 +1,76 @@
+"""What a run object says that its events do not: as recorded, else as far as the recording shows.
+
+Pure. One rule: ids are those that the run goes by in this session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.operations import Operation
+from graphtape.replayer.answers import Turn
+from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.twin import Json, run_object
+
+WAIT_HOW = "Record it with POST .../runs/wait, or with stream_mode values among the modes."
+
+_LOOKED_AT = 200
+"""Events that are searched for the assistant: the first ones show it, if any does."""
+
+
+def assistant_of(turn: Turn, play: Play) -> Json:
+    """`graph_id` and `assistant_id` of a run, as far as the recording shows them."""
+    for event in play.tape.events[:_LOOKED_AT]:
+        data = event.block.data or b""
+        if b'"graph_id"' in data:
+            found = _search(parsed(data), "graph_id", "assistant_id")
+            if found:
+                return found
+    for recorded in recorded_run_objects(turn, play):
+        metadata = recorded.get("metadata") or {}
+        return {key: metadata[key] for key in ("graph_id", "assistant_id") if key in metadata}
+    assistant = play.run.assistant
+    canonical = turn.session.canonical_assistant(assistant)
+    return (
+        {"assistant_id": assistant}
+        if is_uuid(assistant)
+        else {"graph_id": assistant, "assistant_id": canonical}
+    )
+
+
+def _search(value: Any, *keys: str) -> Json | None:
+    """The first object inside `value` that has all the keys."""
+    if isinstance(value, dict):
+        if all(isinstance(value.get(key), str) for key in keys):
+            return {key: value[key] for key in keys}
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            found = _search(item, *keys)
+            if found:
+                return found
+    return None
+
+
+def recorded_run_objects(turn: Turn, play: Play) -> list[Json]:
+    """Every recorded run object of a run, the latest last, its ids replaced."""
+    thread = play.run.thread
+    calls = [play.run.call] if play.run.answer == "create" else []
+    if thread is not None:
+        calls += [read for read in thread.reads if read.operation in (Operation.GET_RUN, Operation.LIST_RUNS)]
+    found: list[Json] = []
+    for call in calls:
+        answer = call.json()
+        rows = answer if isinstance(answer, list) else [answer]
+        found += [row for row in rows if isinstance(row, dict) and row.get("run_id") == play.run.run_id]
+    replaced = [parsed(play.ids.apply(orjson.dumps(row))) for row in found]
+    return [row for row in replaced if isinstance(row, dict)]
+
+
+def described_run(turn: Turn, play: Play) -> Json:
+    """The run object as of now."""
+    recorded = recorded_run_objects(turn, play)
+    return run_object(play, recorded[-1] if recorded else None, assistant_of(turn, play), turn.now_ns)

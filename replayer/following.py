@@ -1,0 +1,187 @@
+"""Following runs: waiting for a due time or for a change, and a run's events as they come.
+
+Knows the clock and plays; no aiohttp, no HTTP. One rule: what is due is asked again after every wait, since a run may
+have been cancelled or moved meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+from graphtape.cassettes.clock import Clock
+from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
+from graphtape.replayer.play import Play, PlayedFrame
+from graphtape.replayer.viewed import Comment
+
+# Below this a wait is not worth the two tasks that listening for a change costs.
+_WORTH_LISTENING_NS = 50_000_000
+_FRAMES_A_TURN = 64
+"""Frames that are sent without waiting before other connections have their turn."""
+
+
+@types.coroutine
+def others_turn() -> Generator[None, None, None]:
+    """Let everything else that is ready run once."""
+    yield
+
+
+class Listener:
+    """Wakes when a watched run moves, is cancelled or rescheduled.
+
+    Args:
+        watched: sets of callbacks to be in while it listens: the `watchers` of a play or a session.
+    """
+
+    def __init__(self, *watched: set[Callable[[], None]]) -> None:
+        self._watched = list(watched)
+        self._event = asyncio.Event()
+        self.wake: Callable[[], None] = self._event.set
+
+    def __enter__(self) -> Self:
+        for watchers in self._watched:
+            watchers.add(self.wake)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for watchers in self._watched:
+            watchers.discard(self.wake)
+
+    def watch(self, watchers: set[Callable[[], None]]) -> None:
+        """Listen to these too."""
+        self._watched.append(watchers)
+        watchers.add(self.wake)
+
+    async def changed(self) -> None:
+        """Return at the next change, or at once if there was one since the last wait."""
+        await self._event.wait()
+        self._event.clear()
+
+    async def sleep_until(self, clock: Clock, due_ns: int) -> None:
+        """Return when it is time, or at a change before."""
+        if due_ns - clock.now_ns() < _WORTH_LISTENING_NS:
+            await clock.sleep_until(due_ns)
+            return
+        await _first(clock.sleep_until(due_ns), self._event.wait())
+        self._event.clear()
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_over(play: Play | None, clock: Clock) -> None:
+    """At `max`: wait for a run to be written out; one that nobody writes out is over because it is waited for."""
+    if play is None:
+        return
+    with Listener(play.watchers) as listener:
+        while not play.exhausted(clock.now_ns()):
+            if play.unwatched:
+                await until_over(play.after, clock)
+                play.complete()
+            else:
+                await listener.changed()
+
+
+@dataclass
+class Heartbeats:
+    """The comments of one response, in order.
+
+    Args:
+        next_ns: when the next planned one is due.
+        recorded: recorded ones with their due times, instead of planned ones.
+    """
+
+    next_ns: int
+    recorded: list[tuple[int, Comment]] | None = None
+    _position: int = field(default=0, init=False)
+
+    @classmethod
+    def planned(cls, response_started_ns: int) -> Heartbeats:
+        """5, 10, 15 ... s after the start of the response, as the server does."""
+        return cls(response_started_ns + HEARTBEAT_EVERY_NS)
+
+    @classmethod
+    def of_recording(cls, comments: Iterable[Comment], started_ns: int) -> Heartbeats:
+        """Those of the recorded response."""
+        return cls(0, [(started_ns + comment.at_ns, comment) for comment in comments])
+
+    def before(self, due_ns: int, source: int) -> tuple[int, bytes] | None:
+        """The next one that goes out before an event: (due time, bytes)."""
+        if self.recorded is None:
+            return (self.next_ns, HEARTBEAT) if self.next_ns < due_ns else None
+        if self._position < len(self.recorded):
+            its_due_ns, comment = self.recorded[self._position]
+            if (its_due_ns, comment.events_before) <= (due_ns, source):
+                return its_due_ns, comment.raw
+        return None
+
+    def advance(self) -> None:
+        """The next one has been sent."""
+        if self.recorded is None:
+            self.next_ns += HEARTBEAT_EVERY_NS
+        else:
+            self._position += 1
+
+
+async def events_of(
+    play: Play, position: int, clock: Clock, listener: Listener, heartbeats: Heartbeats
+) -> AsyncIterator[PlayedFrame | bytes]:
+    """At speed 1 or N: the frames from `position` on when they are due, with heartbeats between; ends with the run."""
+    sent = 0
+    while position <= play.count:
+        if position < play.count:
+            due_ns, source = play.due_ns(position), play.seen.frames[position].source
+        else:
+            due_ns, source = play.end_ns, len(play.tape.events)
+        beat = heartbeats.before(due_ns, source)
+        target_ns = due_ns if beat is None else beat[0]
+        if play.cancelled_ns is not None and target_ns > play.cancelled_ns:
+            return
+        if clock.now_ns() < target_ns:
+            await listener.sleep_until(clock, target_ns)
+            continue
+        if beat is not None:
+            heartbeats.advance()
+            yield beat[1]
+            continue
+        if position < play.count:
+            yield play.frame(position)
+            sent += 1
+            if sent % _FRAMES_A_TURN == 0:
+                await others_turn()
+        position += 1
+
+
+async def events_at_max(play: Play, position: int, listener: Listener) -> AsyncIterator[PlayedFrame]:
+    """At `max`: the frames from `position` on, as another response writes them; ends with the run."""
+    while position < play.count:
+        while play.written <= position and play.cancelled_ns is None:
+            await listener.changed()
+        if play.written <= position:
+            return
+        yield play.frame(position)
+        position += 1
+
+
+async def drive(play: Play, clock: Clock) -> AsyncIterator[PlayedFrame]:
+    """At `max`: all frames, at once; each has happened when it is given out. Ends early if the run is cancelled."""
+    await until_over(play.after, clock)
+    play.advance(0)
+    for position in range(play.count):
+        if play.cancelled_ns is not None:
+            return
+        play.advance(position + 1)
+        yield play.frame(position)
+        if position % _FRAMES_A_TURN == _FRAMES_A_TURN - 1:
+            await others_turn()
+    play.complete()

@@ -1,0 +1,134 @@
+"""Recorded answers to reads: which recorded request is this one, and was the thread as far then as it is now.
+
+Pure. One rule: a recorded read is played only at the stage at which it was recorded; the n-th such read gets the n-th.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_none
+from graphtape.cassettes.streams import decoded_body
+from graphtape.protocol.ids import IdMap, harvest
+from graphtape.protocol.mask import is_masked
+from graphtape.replayer.answers import Reply, Turn
+from graphtape.replayer.replies import NO_IDS, recorded_plan
+from graphtape.replayer.thread import SessionThread, Stage
+
+
+def same_query(recorded: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str]]) -> bool:
+    """Whether two queries ask the same: order between names does not count; a masked value matches anything."""
+    if Counter(recorded) == Counter(asked):
+        return True
+    if len(recorded) != len(asked):
+        return False
+    return all(
+        key == other_key and (value == other_value or is_masked(value))
+        for (key, value), (other_key, other_value) in zip(sorted(recorded), sorted(asked), strict=True)
+    )
+
+
+def same_body(recorded: bytes, asked: bytes, *, but: frozenset[str] = frozenset()) -> bool:
+    """Whether two bodies say the same: equal bytes, or equal JSON where masked values match anything.
+
+    Args:
+        but: fields of the outermost object that do not count.
+    """
+    if recorded == asked:
+        return True
+    one, other = parsed_or_none(recorded), parsed_or_none(asked)
+    if but and isinstance(one, dict) and isinstance(other, dict):
+        one, other = ({key: side[key] for key in side.keys() - but} for side in (one, other))
+    return one is not None and _same_json(one, other)
+
+
+def _same_json(recorded: Any, asked: Any) -> bool:
+    if is_masked(recorded):
+        return True
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        return all(_same_json(recorded.get(key), asked.get(key)) for key in recorded.keys() | asked.keys())
+    if isinstance(recorded, list) and isinstance(asked, list):
+        return len(recorded) == len(asked) and all(map(_same_json, recorded, asked))
+    # To Python true equals 1; to JSON it does not.
+    return isinstance(recorded, bool) is isinstance(asked, bool) and bool(recorded == asked)
+
+
+def recorded_answer(
+    call: RecordedCall,
+    thread: SessionThread | None,
+    recorded: RecordedThread | None,
+    *,
+    extra: tuple[tuple[bytes, bytes], ...] = (),
+) -> Reply:
+    """A recorded answer with the ids that this thread goes by."""
+    ids = NO_IDS
+    if thread is not None:
+        found: set[str] = set()
+        if thread.scope(recorded):
+            found = harvest(parsed_or_none(decoded_body(call.exchange())))
+        ids = thread.ids_for(found, recorded)
+    plan = recorded_plan(call, ids, extra=extra)
+    return Reply(plan, note=broken_note(plan.detail), recorded=True)
+
+
+def broken_note(detail: str) -> str:
+    """What the log says of an answer that will break off where its recording did."""
+    return f"(incomplete: {detail}; the connection will break where the recording ends)" if detail else ""
+
+
+def staged_read(turn: Turn, thread: SessionThread) -> Reply | None:
+    """The recorded answer to the same read at the same stage of the same thread, if there is one."""
+    stage = thread.stage(turn.now_ns)
+    return _read_at(turn, thread, stage) if stage.exact else None
+
+
+def likely_read(turn: Turn, thread: SessionThread) -> Reply | None:
+    """With `--match nearest`, where nothing else answers: the read as recorded after the run that played last."""
+    stage = thread.stage(turn.now_ns)
+    if turn.session.options.match != "nearest" or stage.in_flight:
+        return None
+    return _read_at(turn, thread, stage, extra=((b"graphtape-match", b"nearest"),))
+
+
+def _read_at(
+    turn: Turn, thread: SessionThread, stage: Stage, *, extra: tuple[tuple[bytes, bytes], ...] = ()
+) -> Reply | None:
+    recorded = stage.recorded
+    if recorded is None:
+        return None
+    # Which recorded thread this one plays is known before its first run has told its ids.
+    back = IdMap({**thread.ids, recorded.thread_id: thread.thread_id}).inverse()
+    params = {name: back.apply_text(value.lower()) for name, value in turn.params.items()}
+    params["thread_id"] = recorded.thread_id
+    query = [(name, back.apply_text(value)) for name, value in turn.asked.query]
+    body = back.apply(turn.asked.body)
+    wanted = (stage.done, stage.in_flight)
+    equal = [
+        read
+        for read in recorded.reads
+        if read.operation == turn.operation
+        and dict(read.params) == params
+        and recorded.stage_at(read.started) == wanted
+        and (not stage.in_flight or _same_position(read, thread, turn.now_ns))
+        and same_query(read.query, query)
+        and same_body(read.request_body(), body)
+    ]
+    if not equal:
+        return None
+    key = (turn.operation, wanted, tuple(sorted(params.items())), tuple(sorted(query)), body)
+    # The last one serves all later ones: at a stage that lasts, clients read as often as they like.
+    position = min(thread.reads[key], len(equal) - 1)
+    thread.reads[key] += 1
+    return recorded_answer(equal[position], thread, recorded, extra=extra)
+
+
+def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:
+    """Whether a read inside a run saw as many of its events as have been shown here."""
+    play = thread.latest
+    if play is None or play.cancelled_ns is not None or play.rolled_back:
+        return False
+    elapsed_ns = read.summary.at_ns - play.run.call.summary.at_ns
+    seen = sum(1 for event in play.tape.events if event.at_ns <= elapsed_ns)
+    return seen == play.sources_shown(now_ns)

@@ -1,0 +1,157 @@
+"""Answers to what starts runs: `stream`, `wait` and `create`, with a thread or without.
+
+Pure. One rule: what the server refuses whatever its runs comes first, in its words (docs/agent-server.md, sections 1.4
+and 9); then a recorded run; only then a miss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphtape.protocol.errors import ViewRefused
+from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.modes import BodySchema, refusal, stream_options
+from graphtape.replayer.answers import (
+    Answer,
+    Reply,
+    RunStream,
+    RunWait,
+    Turn,
+    not_recorded,
+    refused_view,
+)
+from graphtape.replayer.describing import WAIT_HOW, assistant_of
+from graphtape.replayer.match import Match, Miss
+from graphtape.replayer.misses import run_miss
+from graphtape.replayer.play import Play
+from graphtape.replayer.recorded_answers import broken_note, recorded_answer
+from graphtape.replayer.replies import (
+    json_plan,
+    recorded_plan,
+    refusal_plan,
+    run_locations,
+    stream_head,
+    wait_head,
+)
+from graphtape.replayer.session import Chosen
+from graphtape.replayer.thread import SessionThread
+from graphtape.replayer.twin import Json, final_values_known, run_object
+
+_BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+
+
+def start_run(turn: Turn) -> Answer:
+    """`POST .../runs/stream`, `.../runs/wait`, `.../runs`, with a thread or without."""
+    route = turn.resolved.route if turn.resolved else None
+    assert route is not None
+    answer = route.answer.value if route.answer else "stream"
+    body = turn.asked.json
+    schema = BodySchema.STATEFUL if route.stateful else BodySchema.STATELESS
+    refused = _refused_body(body, BodySchema.CREATE if answer == "create" else schema)
+    if refused is not None:
+        return refused
+    thread: SessionThread | None = None
+    thread_id = turn.params.get("thread_id")
+    if thread_id is not None:
+        found = _thread_of(turn, thread_id, answer, body)
+        if isinstance(found, Reply):
+            return found
+        thread = found
+    open_runs = thread.open_runs(turn.now_ns) if thread is not None else []
+    strategy = body.get("multitask_strategy") or "enqueue"
+    if open_runs and strategy == "reject":
+        return Reply(refusal_plan(409, _BUSY))
+    options = stream_options(body)
+    chosen = turn.session.choose(
+        answer=answer, thread=thread, body=body, raw_body=turn.asked.body, options=options
+    )
+    if isinstance(chosen, ViewRefused):
+        return refused_view(chosen)
+    if isinstance(chosen, Miss):
+        return run_miss(chosen, turn)
+    if isinstance(chosen, Match):
+        return recorded_answer(chosen.run.call, thread, chosen.run.thread)
+    same_way = chosen.match.run.answer == answer
+    if answer == "wait" and not same_way and not final_values_known(chosen.match.run):
+        return not_recorded("What the run answers in the end", WAIT_HOW)
+    if strategy in ("interrupt", "rollback"):
+        for play in open_runs:
+            end_run(turn, play, rollback=strategy == "rollback")
+    play = turn.session.start(
+        chosen, answer=answer, thread=thread, body=body, options=options, now_ns=turn.now_ns
+    )
+    play.on_disconnect = str(body.get("on_disconnect") or "continue")
+    return _started(turn, chosen, play, answer)
+
+
+def end_run(turn: Turn, play: Play, *, rollback: bool) -> None:
+    """Interrupt a run where it is, or roll it back as if it had never been."""
+    play.cancel(turn.now_ns)
+    play.rolled_back = play.rolled_back or rollback
+
+
+def _refused_body(body: Any, schema: BodySchema) -> Reply | None:
+    if body is None:
+        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+    text = refusal(body, schema)
+    return Reply(refusal_plan(422, text)) if text is not None else None
+
+
+def _thread_of(turn: Turn, thread_id: str, answer: str, body: Json) -> SessionThread | Reply:
+    if not is_uuid(thread_id):
+        if answer == "stream":
+            return Reply(refusal_plan(400, "badly formed hexadecimal UUID string"))
+        return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+    thread = turn.session.thread(thread_id)
+    if thread is None and body.get("if_not_exists") == "create":
+        thread = turn.session.create_thread(None, thread_id.lower(), {})
+    if thread is not None:
+        return thread
+    note = (
+        f"thread {thread_id} was neither created in this session nor recorded: "
+        'POST /threads first, or send "if_not_exists": "create"'
+    )
+    return Reply(refusal_plan(404, "Thread or assistant not found."), note=note)
+
+
+def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
+    match, like = chosen.match, chosen.match.run.call
+    note = _note(chosen)
+    marks: list[tuple[bytes, bytes]] = [(b"graphtape-match", b"exact" if match.exact else b"nearest")]
+    same_way = match.run.answer == answer
+    seen = chosen.seen.derived if answer == "stream" else ""
+    derived = seen if same_way else ", ".join(filter(None, (f"recorded {match.run.answer}", seen)))
+    if derived:
+        marks.append((b"graphtape-derived", derived.encode("ascii", "replace")))
+    extra = tuple(marks)
+    stateful = "thread_id" in turn.params
+    if answer == "stream":
+        locations = run_locations(play.thread_id if stateful else None, play.run_id, "stream")
+        head = stream_head(like, ids=play.ids, locations=locations, extra=extra, verbatim=same_way)
+        return RunStream(play, head, note)
+    if answer == "wait":
+        cancels = play.on_disconnect == "cancel"
+        if same_way:
+            plan = recorded_plan(like, play.ids, extra=extra)
+            return RunWait(play, plan.head, plan, starts=True, cancel_on_disconnect=cancels, note=note)
+        head = wait_head(like, run_locations(play.thread_id, play.run_id, "join"), extra)
+        return RunWait(play, head, None, starts=True, cancel_on_disconnect=cancels, note=note)
+    if same_way:
+        return Reply(recorded_plan(like, play.ids, extra=extra), note, recorded=True)
+    value = {**run_object(play, None, assistant_of(turn, play), turn.now_ns), "status": "pending"}
+    location = run_locations(play.thread_id if stateful else None, play.run_id, "")[1:]
+    return Reply(json_plan(200, value, like=like, extra=(*location, *extra)), note)
+
+
+def _note(chosen: Chosen) -> str:
+    match = chosen.match
+    tape = chosen.seen.tape
+    parts = [f"exchange {match.run.call.number}"]
+    if not match.exact:
+        fields = [difference.field for difference in match.differences]
+        more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
+        parts.append(f"(nearest; differs in {', '.join(fields[:5])}{more})")
+    if match.reused:
+        parts.append("(again: every equal recording has been played)")
+    parts.append(broken_note("" if tape.whole else tape.detail))
+    return " ".join(filter(None, parts))

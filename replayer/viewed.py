@@ -1,0 +1,140 @@
+"""A recorded run seen through a request's view: which events it is shown, at recorded times and with recorded ids.
+
+Pure; the same for every session and every clock, so that it is made once per run and request shape. One rule: what is
+shown, and what it is derived from, is decided in `graphtape.protocol.view`; here it meets the recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from graphtape.cassettes.model import Ending
+from graphtape.cassettes.runs import RecordedRun, Tape, TapeBlock
+from graphtape.protocol.errors import ViewRefused
+from graphtape.protocol.ids import EventId, parse_event_id, strictly_rising
+from graphtape.protocol.modes import StreamOptions
+from graphtape.protocol.view import View, is_flat
+
+DERIVED_IDS = "event ids"
+"""What `graphtape-derived` says of ids that were made because the recording has none."""
+
+
+class SeenFrame(NamedTuple):
+    """One event of a view. A named tuple, since there is one per event."""
+
+    at_ns: int
+    """Since the run was asked for."""
+    raw: bytes
+    name: str
+    event_id: EventId
+    source: int
+    """Index of the recorded event that caused it."""
+    verbatim: str | None
+    """The id as recorded, where it is served as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A recorded heartbeat."""
+
+    at_ns: int
+    raw: bytes
+    events_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """A recorded run as a request is shown it."""
+
+    tape: Tape
+    frames: tuple[SeenFrame, ...]
+    derived: str
+    silent: bool = False
+    """The run's events were not recorded, only its answer: it can be waited for, not streamed or joined."""
+
+    def comments(self) -> list[Comment]:
+        """The heartbeats of the recorded response, in order."""
+        found: list[Comment] = []
+        events = 0
+        for entry in self.tape.blocks:
+            if entry.block.is_event:
+                events += 1
+            else:
+                found.append(Comment(entry.at_ns, entry.raw, events))
+        return found
+
+
+def viewed(run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids: bool) -> Viewed:
+    """What a request with these options is shown of a recorded run.
+
+    Args:
+        answer: `stream`, `wait` or `create`: a run that is only waited for needs no events, if its answer was recorded.
+        unique_ids: make event ids strictly rising (`--ids unique`).
+
+    Raises:
+        ViewRefused: the recording cannot answer truthfully.
+    """
+    tape, recorded = run.tape, run.options
+    if answer == "wait" and recorded is not None:
+        # Its client sees no events; what a `wait` answers is made from all that there are.
+        options = replace(recorded, resumable=options.resumable)
+    if tape is None and answer == run.answer != "stream":
+        return Viewed(_silent_tape(run), (), "", silent=True)
+    if tape is None or recorded is None:
+        raise ViewRefused(
+            reason=f"The events of this run were not recorded: exchange {run.call.number} only asked to {run.answer}.",
+            recorded_modes=(),
+            how="Record it again with POST .../runs/stream, or join its stream from the start while recording.",
+        )
+    frames, derived = _frames(run, tape, recorded, options)
+    if unique_ids:
+        rising = strictly_rising(frame.event_id for frame in frames)
+        frames = [
+            frame if frame.event_id == event_id else frame._replace(event_id=event_id, verbatim=None)
+            for frame, event_id in zip(frames, rising, strict=True)
+        ]
+    if options.resumable and any(entry.block.id is None for entry in tape.events):
+        derived = ", ".join(filter(None, (derived, DERIVED_IDS)))
+    return Viewed(tape, tuple(frames), derived)
+
+
+def _frames(
+    run: RecordedRun, tape: Tape, recorded: StreamOptions, options: StreamOptions
+) -> tuple[list[SeenFrame], str]:
+    events = tape.events
+    names = {entry.block.name or "" for entry in events}
+    view = View(recorded, options, flat=tape.whole and is_flat(recorded, names))
+    frames: list[SeenFrame] = []
+    for source, entry in enumerate(events):
+        for frame in view.feed(entry.block, entry.raw):
+            event_id, verbatim = _event_id(run, entry)
+            frames.append(SeenFrame(entry.at_ns, frame.raw, frame.name, event_id, source, verbatim))
+    for frame in view.finish():
+        event_id, verbatim = _event_id(run, events[-1])
+        frames.append(SeenFrame(tape.end_ns, frame.raw, frame.name, event_id, len(events) - 1, verbatim))
+    return frames, view.derived
+
+
+def _event_id(run: RecordedRun, entry: TapeBlock) -> tuple[EventId, str | None]:
+    """The recorded id, else the arrival time in Unix milliseconds: what the server's ids are made of."""
+    summary = run.call.summary
+    text = entry.block.id or None
+    recorded = parse_event_id(text) if text else None
+    if recorded is not None:
+        return recorded, text
+    started_ns = run.call.cassette.recordings[summary.recording - 1].started_unix_ns
+    return ((started_ns + summary.at_ns + entry.at_ns) // 1_000_000, 0), text
+
+
+def _silent_tape(run: RecordedRun) -> Tape:
+    summary = run.call.summary
+    head_ns = (summary.response_ns if summary.response_ns is not None else summary.at_ns) - summary.at_ns
+    end_ns = run.done[1] - summary.at_ns if run.done[0] == summary.recording else head_ns
+    whole = summary.ending is Ending.COMPLETE
+    detail = (
+        ""
+        if whole
+        else f"exchange {summary.number} of {run.call.cassette.path} ended as {summary.ending.value}"
+    )
+    return Tape(summary.number, head_ns, (), max(head_ns, end_ns), whole, detail)
