@@ -570,6 +570,21 @@ def test_index_that_tells_the_truth(tape: Path) -> None:
         assert cassette.exchange(1).body == b"data"
 
 
+@pytest.mark.parametrize(("raw_bytes", "records"), [(1, 0), (0, 1), (-1, 0)])
+def test_index_that_describes_another_segment(tape: Path, raw_bytes: int, records: int) -> None:
+    """A segment that is not the size the index says is damage: it might be a part of what was written."""
+    source = FileSource(lying()(tape))
+    trailer = read_trailer(source)
+    source.close()
+    assert trailer is not None
+    row = (16, trailer[0] - 16, 1, 0, MAKE_RAW + raw_bytes, 4 + records)
+    with (
+        Cassette.open(lying(segment=row)(tape)) as cassette,
+        pytest.raises(DamagedCassette, match="not the one"),
+    ):
+        cassette.exchange(1)
+
+
 def test_void_is_skipped(tape: Path) -> None:
     """Padding between and inside segments is nothing."""
     void = (FrameType.VOID, bytes(50))
