@@ -256,6 +256,9 @@ def judge(cell: Cell, recorded: list[bytes], live: list[bytes], *, lenient: bool
 def cells_of(graph: str, requests: Iterable[tuple[str, ...]]) -> list[Cell]:
     cells = []
     for modes in requests:
+        if graph in RACY and "events" in modes and len(modes) > 1:
+            # Callbacks of parallel tasks and the other modes reach the stream by two ways that race each other.
+            continue
         for subgraphs in (True, False):
             if "events" in modes:
                 recordings = ["events"]
