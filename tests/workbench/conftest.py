@@ -64,6 +64,9 @@ EVENTS = sse(
 )
 
 
+_Call = Call
+
+
 class Kit:
     """Calls of a conversation, and the file they are written to."""
 
@@ -75,26 +78,26 @@ class Kit:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def thread(self) -> Call:
-        return Call(
+    def thread(self) -> _Call:
+        return _Call(
             "POST", "/threads", {}, {"thread_id": THREAD, "status": "idle", "metadata": {}, "values": None}
         )
 
-    def info(self) -> Call:
-        return Call("GET", "/info", None, {"version": "0.16.7", "langgraph_py_version": "1.2.22"})
+    def info(self) -> _Call:
+        return _Call("GET", "/info", None, {"version": "0.16.7", "langgraph_py_version": "1.2.22"})
 
-    def run(self, **changes: Any) -> Call:
+    def run(self, **changes: Any) -> _Call:
         body = {
             "assistant_id": "agent",
             "input": {"messages": [{"role": "user", "content": "hi"}]},
             "stream_mode": "values",
         }
-        call = Call("POST", f"/threads/{THREAD}/runs/stream", body, EVENTS, headers=STREAM)
+        call = _Call("POST", f"/threads/{THREAD}/runs/stream", body, EVENTS, headers=STREAM)
         for name, value in changes.items():
             setattr(call, name, value)
         return call
 
-    def write(self, *calls: Call, name: str = "a.tape", closed: bool = True) -> Path:
+    def write(self, *calls: _Call, name: str = "a.tape", closed: bool = True) -> Path:
         path = self.folder / name
         writer = CassetteWriter.create(path, overwrite=True)
         writer.begin_recording(1_795_219_836_000_000_000, "http://127.0.0.1:2024", "test")

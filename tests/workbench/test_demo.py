@@ -13,7 +13,7 @@ from graphtape.cassettes.model import Ending
 from graphtape.cassettes.reader import Cassette
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.workbench import demo as module
-from graphtape.workbench.client import Received
+from graphtape.workbench.client import Received, send
 from graphtape.workbench.demo import run_demo, sample_path, server_version
 
 
@@ -79,7 +79,8 @@ def test_replay_that_differs(
     change: dict[str, Any], words: str, kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A difference anywhere is found, told, and ends with 1."""
-    real, asked = module.send, []
+    real = send
+    asked: list[Any] = []
 
     async def bent(*args: Any, **options: Any) -> Received:
         received = await real(*args, **options)

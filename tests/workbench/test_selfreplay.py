@@ -12,7 +12,7 @@ import pytest
 from graphtape.cassettes.errors import NotACassette
 from graphtape.cassettes.model import Ending
 from graphtape.workbench import selfreplay
-from graphtape.workbench.client import NoAnswer, Received
+from graphtape.workbench.client import NoAnswer, Received, send
 from graphtape.workbench.selfreplay import Verdict, format_verdict, verdict_json, verify_cassette
 
 
@@ -128,7 +128,7 @@ def test_join_of_a_run_that_was_running(kit: Any) -> None:
 
 def answered(kit: Any, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[tuple[str, str, str]]:
     """Departures when the mock answers the run otherwise."""
-    real = selfreplay.send
+    real = send
 
     async def bent(*args: Any, **options: Any) -> Received:
         received = await real(*args, **options)
