@@ -46,6 +46,7 @@ SHELLS = frozenset(
         "recorder/upstream.py",
         "replayer/sending.py",
         "replayer/server.py",
+        "replayer/serving.py",
         "replayer/wire.py",
     }
 )
