@@ -281,6 +281,13 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
     show_default=True,
     help="How often the file is synced to the disk, in seconds.",
 )
+@click.option(
+    "--on-write-error",
+    type=click.Choice(["stop", "pass"]),
+    default="stop",
+    show_default=True,
+    help="If FILE cannot be written: stop, or let traffic pass unrecorded.",
+)
 @_serving
 def record(output: str, upstream_url: str, append: bool, overwrite: bool, **options: Any) -> None:
     """Record what UPSTREAM_URL sends to clients of this proxy.
