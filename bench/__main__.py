@@ -34,11 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="exit status: 0 every must holds, 1 one does not, 2 a row could not be measured",
     )
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"of {' '.join(ROWS)} (all); or `setup`, which installs references"
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"of {' '.join(ROWS)} (all); or `setup`, which installs references",
     )
     parser.add_argument("--size", choices=list(SIZES), default="quick", help="how much is measured (quick)")
-    parser.add_argument("--full", action="store_const", const="full", dest="size", help="the same as --size full")
-    parser.add_argument("-o", "--output", type=Path, help="write the results here; of all rows: bench/RESULTS.md")
+    parser.add_argument(
+        "--full", action="store_const", const="full", dest="size", help="the same as --size full"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, help="write the results here; of all rows: bench/RESULTS.md"
+    )
     parser.add_argument("--date", help="the date that the results bear (that of the commit)")
     parser.add_argument(
         "--references",
@@ -63,8 +70,8 @@ def bench(names: list[str], chosen: argparse.Namespace) -> int:
     started = time.monotonic()
     rows: list[Row] = []
     broken: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="graphtape-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="graphtape-bench-") as made:
+        folder = Path(made)
         venv = chosen.references if chosen.references.exists() else None
         run = Run(SIZES[chosen.size], folder, Servers(folder, venv))
         try:
@@ -72,7 +79,7 @@ def bench(names: list[str], chosen: argparse.Namespace) -> int:
                 before = time.monotonic()
                 try:
                     row = ROWS[name](run)
-                except Exception:  # noqa: BLE001 - whatever it is, the other rows are still worth measuring
+                except Exception:
                     broken.append(name)
                     say(f"{name} could not be measured:\n{traceback.format_exc()}")
                     continue
@@ -84,10 +91,14 @@ def bench(names: list[str], chosen: argparse.Namespace) -> int:
             run.close()
         missing = dict(run.missing)
     took_s = time.monotonic() - started
-    missing |= {name: "could not be measured" for name in broken}
-    output = chosen.output or (ROOT / "bench" / "RESULTS.md" if names == list(ROWS) and chosen.size != "smoke" else None)
+    missing |= dict.fromkeys(broken, "could not be measured")
+    output = chosen.output or (
+        ROOT / "bench" / "RESULTS.md" if names == list(ROWS) and chosen.size != "smoke" else None
+    )
     if output is not None:
-        text = results(rows, size=chosen.size, date=chosen.date or commit_date(ROOT), missing=missing, took_s=took_s)
+        text = results(
+            rows, size=chosen.size, date=chosen.date or commit_date(ROOT), missing=missing, took_s=took_s
+        )
         output.write_text(text, encoding="utf-8")
         say(f"results in {output}")
     failed = [f"{row.name} ({line.what})" for row in rows for line in row.lines if line.verdict == "FAIL"]

@@ -15,7 +15,8 @@
  *   -d S   stop after S seconds (never)          -w S   no statistics in the first S seconds (0)
  *   -f     leave each stream after its first event
  *
- * Prints the line `open` when the first N streams all had an event, and at the end one JSON document.
+ * Prints `open EVENTS` when the first N streams all had an event (so many came until then), and at the end one JSON
+ * document.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -155,7 +156,7 @@ static int event_ended(Stream *s) {
     if (!s->events++) {
         put(&first_event, now - s->opened);
         s->arrived_first = now, s->mark_first = mark;
-        if (++first_seen == places) printf("open\n"), fflush(stdout);
+        if (++first_seen == places) printf("open %llu\n", (unsigned long long)events + 1), fflush(stdout);
     } else if (now >= quiet_until) {
         int64_t off = (now - s->arrived) - (mark - s->mark_last);
         put(&gap, off < 0 ? -off : off);

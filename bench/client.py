@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,18 @@ class Load:
     quiet_s: float = 0
 
     def arguments(self, server: Server) -> list[str]:
-        options = ["-n", self.streams, "-t", self.total, "-s", self.spread_ms, "-d", self.seconds, "-w", self.quiet_s]
+        options = [
+            "-n",
+            self.streams,
+            "-t",
+            self.total,
+            "-s",
+            self.spread_ms,
+            "-d",
+            self.seconds,
+            "-w",
+            self.quiet_s,
+        ]
         if self.events is not None:
             options += ["-e", self.events]
         return [str(built("client")), *map(str, options), "127.0.0.1", str(server.port), str(self.request)]
@@ -56,11 +66,13 @@ class Outcome:
     Args:
         numbers: the client's document: counts, and histograms by name and quantile.
         cpu_ns: what the server used meanwhile.
+        steady_cpu_us: of that per event, from the moment when all streams were open.
         memory_bytes: what the server held while all streams were open.
     """
 
     numbers: dict[str, Any]
     cpu_ns: int
+    steady_cpu_us: float
     memory_bytes: int
 
     @property
@@ -84,33 +96,36 @@ class Outcome:
         return float(self.numbers[f"{what}_ns"][which])
 
 
-def run(server: Server, load: Load, *, while_open: Callable[[], None] | None = None) -> Outcome:
+def run(server: Server, load: Load) -> Outcome:
     """Put the load on the server and wait for its end.
-
-    Args:
-        while_open: called once all streams have had an event.
 
     Raises:
         Incorrect: something was lost, twice, out of order, refused or broken.
     """
     before_ns = server.cpu_ns()
-    process = subprocess.Popen(load.arguments(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        load.arguments(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
-    memory = 0
+    memory = opening_events = 0
+    opened_ns = before_ns
     answer = ""
     for line in process.stdout:
         if line.startswith("{"):
             answer = line
         elif line.startswith("open"):
-            memory = server.memory_bytes()
-            if while_open is not None:
-                while_open()
+            memory, opened_ns, opening_events = server.memory_bytes(), server.cpu_ns(), int(line.split()[1])
     _, told = process.communicate()
-    cpu_ns = server.cpu_ns() - before_ns
+    after_ns = server.cpu_ns()
     if process.returncode or not answer:
         raise Incorrect(f"{server.name}: the client ended with {process.returncode}: {told}")
     numbers = json.loads(answer)
-    wrong = {name: numbers[name] for name in ("lost", "duplicated", "reordered", "refused", "broken") if numbers[name]}
+    wrong = {
+        name: numbers[name]
+        for name in ("lost", "duplicated", "reordered", "refused", "broken")
+        if numbers[name]
+    }
     if wrong or numbers["started"] < load.streams:
         raise Incorrect(f"{server.name}: {wrong or 'not every stream had an event'}: {load} {told}")
-    return Outcome(numbers, cpu_ns, memory)
+    steady_us = (after_ns - opened_ns) / max(1, numbers["events"] - opening_events) / 1e3
+    return Outcome(numbers, after_ns - before_ns, steady_us, memory)

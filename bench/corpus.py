@@ -75,7 +75,9 @@ def write_chunks(path: Path, entries: list[Entry]) -> None:
     path.write_bytes(b"".join(_ENTRY.pack(e.stream, e.at_ns, len(e.data)) + e.data for e in entries))
 
 
-def write_cassette(path: Path, entries: list[Entry], *, flush_every: int, close: bool = True) -> CassetteWriter:
+def write_cassette(
+    path: Path, entries: list[Entry], *, flush_every: int, close: bool = True
+) -> CassetteWriter:
     """As the recorder would: a flush for every `flush_every` events, which is what shares one turn of its loop."""
     writer = CassetteWriter.create(path, overwrite=True)
     writer.begin_recording(1_700_000_000_000_000_000, "http://127.0.0.1:2024", "graphtape bench")
@@ -120,7 +122,9 @@ def _templates() -> list[_Template]:
                 exchange = cassette.exchange(summary.number)
                 assert exchange.response is not None
                 blocks = [
-                    (timed.at_ns, timed.raw) for timed in timed_blocks(exchange.chunks) if timed.block.is_event
+                    (timed.at_ns, timed.raw)
+                    for timed in timed_blocks(exchange.chunks)
+                    if timed.block.is_event
                 ]
                 gaps = [after - before for (before, _), (after, _) in pairwise(blocks)]
                 events = tuple(zip([30_000_000, *gaps], (raw for _, raw in blocks), strict=True))
@@ -159,4 +163,6 @@ def _reworded(raw: bytes, at_ns: int, words: dict[bytes, bytes], chance: random.
         return found[1] + _WORD.sub(new_word, found[2]) + found[3]
 
     raw = _WORDS_IN.sub(new_words, raw)
-    return _EVENT_ID.sub(lambda found: b"%b%d%b" % (found[1], 1_700_000_000_000 + at_ns // 1_000_000, found[3]), raw)
+    return _EVENT_ID.sub(
+        lambda found: b"%b%d%b" % (found[1], 1_700_000_000_000 + at_ns // 1_000_000, found[3]), raw
+    )

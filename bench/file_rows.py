@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graphtape.bench import corpus
-from graphtape.bench.measuring import Line, Row, Spread, format_bytes
+from graphtape.bench.measuring import Anchor, Line, Row, Spread, format_bytes
 from graphtape.bench.servers import REFERENCES, Unavailable
 from graphtape.bench.session import Run, say
 from graphtape.cassettes.reader import Cassette
@@ -27,7 +27,10 @@ def f1(run: Run) -> Row:
     """Size."""
     entries = corpus.shared(run)
     wire = sum(len(entry.data) for entry in entries)
-    row = Row("F1", f"size of a finished cassette: {len(entries):,} events, {format_bytes(wire)}, 8 streams interleaved")
+    row = Row(
+        "F1",
+        f"size of a finished cassette: {len(entries):,} events, {format_bytes(wire)}, 8 streams interleaved",
+    )
     found = _reference(run)
     for flush_every, must, aim in ((1, 0.044, 0.025), (_FLUSH_EVERY, None, None)):
         path = run.folder / "size.tape"
@@ -36,8 +39,14 @@ def f1(run: Run) -> Row:
         theirs = f"MCAP zstd {found['mcap']['bytes'] / wire:.4f}" if found else ""
         what = "a flush per event" if flush_every == 1 else f"a flush per {flush_every} events"
         spread = Spread(share, share, share)
-        row.lines.append(Line(f"of the bytes on the wire, {what}", f"{share:.4f}", theirs, spread, must, aim, unit=""))
+        row.lines.append(
+            Line(f"of the bytes on the wire, {what}", f"{share:.4f}", theirs, spread, must, aim, unit="")
+        )
     if found:
+        row.anchors.append(Anchor("MCAP zstd, of the wire", found["mcap"]["bytes"] / wire, 0.044))
+        row.anchors.append(
+            Anchor("msgpack in zstd-1 blocks, of the wire", found["blocks"]["bytes"] / wire, 0.021)
+        )
         row.notes.append(f"msgpack with zstd-1 in blocks of 256 KB: {found['blocks']['bytes'] / wire:.4f}")
     return row
 
@@ -75,13 +84,17 @@ def f2(run: Run) -> Row:
             other = f"MCAP {statistics.median(found[key] for found in theirs):.3g} {unit}"
             row.lines.append(Line(what, f"{own:.3g} {unit}", other, ratio, must, aim))
         else:
-            row.lines.append(Line(what, f"{own:.3g} {unit}", "", Spread.of([found[key] for found in ours]), unit=unit))
+            row.lines.append(
+                Line(what, f"{own:.3g} {unit}", "", Spread.of([found[key] for found in ours]), unit=unit)
+            )
     for flush_every in (1, 64):
         each = _timed(
             lambda: corpus.write_cassette(path, entries, flush_every=flush_every)  # noqa: B023
         ) / len(entries)
         row.notes.append(f"encode with a flush per {flush_every}: {each * 1e6:.3g} us/event")
-    row.notes.append(f"encode is with a flush (and a write) per {_FLUSH_EVERY} events; MCAP writes once per megabyte")
+    row.notes.append(
+        f"encode is with a flush (and a write) per {_FLUSH_EVERY} events; MCAP writes once per megabyte"
+    )
     return row
 
 
@@ -134,7 +147,14 @@ def _measure_reference(run: Run) -> dict[str, Any] | None:
         run.missing["mcap"] = str(error)
         say(f"without mcap: {error}")
         return None
-    command = [python, "-W", "ignore", str(REFERENCES / "mcap_ref.py"), str(chunks), str(run.folder / "corpus.mcap")]
+    command = [
+        python,
+        "-W",
+        "ignore",
+        str(REFERENCES / "mcap_ref.py"),
+        str(chunks),
+        str(run.folder / "corpus.mcap"),
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 

@@ -61,6 +61,19 @@ class Line:
         return "must" if self.holds(self.must) else "FAIL"
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """What a reference is known to reach, as a ratio; a yardstick that is off by more than 30 % measures nothing."""
+
+    what: str
+    measured: float
+    expected: float
+
+    @property
+    def is_near(self) -> bool:
+        return 0.7 <= self.measured / self.expected <= 1.3
+
+
 @dataclass
 class Row:
     """One row of the table, measured."""
@@ -69,6 +82,7 @@ class Row:
     title: str
     lines: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    anchors: list[Anchor] = field(default_factory=list)
     events: int = 0
     """How many events were checked for loss, repetition and order."""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from graphtape.bench.client import Load, Outcome
 from graphtape.bench.measuring import (
+    Anchor,
     Line,
     Numbers,
     Rounds,
@@ -51,7 +52,9 @@ def contenders(run: Run, *, others: bool = True) -> dict[str, Server]:
         nginx = run.optional("nginx", lambda: run.servers.nginx(source))
         mitmproxy = run.optional("mitmproxy", lambda: run.servers.mitmproxy(source, run.folder / "flows"))
         found |= {
-            name: server for name, server in (("nginx", nginx), ("mitmproxy", mitmproxy)) if server is not None
+            name: server
+            for name, server in (("nginx", nginx), ("mitmproxy", mitmproxy))
+            if server is not None
         }
     return found
 
@@ -61,7 +64,7 @@ def r1(run: Run) -> Row:
     request = get_request(run.folder, events=1)
     load = Load(request, total=run.size.count(60), events=1)
     rounds = _first_events(run, "R1", load, run.size.rounds)
-    return _first_event_row(rounds, "R1", "added time to first event, p50", 1.3, 1.0, load.total)
+    return _first_event_row(Row("R1", "added time to first event, p50"), rounds, load.total, 1.3, 1.0)
 
 
 def r2(run: Run) -> Row:
@@ -69,7 +72,9 @@ def r2(run: Run) -> Row:
     request = get_request(run.folder, events=1)
     load = Load(request, streams=100, spread_ms=50, events=1)
     rounds = _first_events(run, "R2", load, run.size.rounds * 3)
-    return _first_event_row(rounds, "R2", "the same, 100 streams opening within 50 ms", 1.3, 0.3, load.streams)
+    return _first_event_row(
+        Row("R2", "the same, 100 streams opening within 50 ms"), rounds, load.streams, 1.3, 0.3
+    )
 
 
 def _first_events(run: Run, name: str, load: Load, rounds: int) -> Rounds:
@@ -85,8 +90,8 @@ def _first_events(run: Run, name: str, load: Load, rounds: int) -> Rounds:
     return interleave({key: measure(server) for key, server in servers.items()}, rounds)
 
 
-def _first_event_row(rounds: Rounds, name: str, title: str, must: float, aim: float, events: int) -> Row:
-    row = Row(name, title, events=events * len(rounds) * len(rounds[0]))
+def _first_event_row(row: Row, rounds: Rounds, events: int, must: float, aim: float) -> Row:
+    row.events = events * len(rounds) * len(rounds[0])
     row.lines.append(
         Line(
             "added to first event, p50",
@@ -145,7 +150,9 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
         say(f"paced {streams} x {rate}/s: {', '.join(servers)}")
         events = max(4, int(run.size.seconds(2.5) * rate))
         request = get_request(run.folder, events=events, rate=rate, size=_EVENT_BYTES)
-        load = Load(request, streams=streams, spread_ms=1000 / rate, events=events, quiet_s=min(0.5, 5 / rate))
+        load = Load(
+            request, streams=streams, spread_ms=1000 / rate, events=events, quiet_s=min(0.5, 5 / rate)
+        )
 
         def measure(server: Server) -> Callable[[], Numbers]:
             def numbers() -> Numbers:
@@ -153,7 +160,7 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
                 return {
                     "p50": outcome.quantile("latency", "p50"),
                     "p99": outcome.quantile("latency", "p99"),
-                    "cpu": outcome.cpu_us_per_event,
+                    "cpu": outcome.steady_cpu_us,
                     "events": outcome.events,
                 }
 
@@ -167,7 +174,7 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
 def r5(run: Run) -> Row:
     """Throughput."""
     row = Row("R5", "recorded throughput, unpaced, every chunk timed and in the file")
-    for streams in (1, 50):
+    for streams, expected_tee in ((1, 0.52), (50, 0.61)):
         rounds = _unpaced(run, streams)
         row.lines.append(
             Line(
@@ -185,11 +192,19 @@ def r5(run: Run) -> Row:
             for name in rounds[0]
             if name not in ("ours", "bare")
         }
+        row.anchors.append(Anchor(f"tee, rate of bare, {streams} streams", shares["tee"], expected_tee))
+        if "mitmproxy" in shares:
+            row.anchors.append(
+                Anchor(f"mitmproxy, rate of bare, {streams} streams", shares["mitmproxy"], 0.05)
+            )
         row.notes.append(
-            f"{streams} streams, of bare: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+            f"{streams} streams, of bare: "
+            + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
         )
         row.events += int(sum(sum(found[name]["events"] for name in found) for found in rounds))
-    row.notes.append("the cassette was read back: every event that a client got is in it, in order, with a time")
+    row.notes.append(
+        "the cassette was read back: every event that a client got is in it, in order, with a time"
+    )
     return row
 
 
@@ -212,6 +227,10 @@ def r6(run: Run) -> Row:
             )
         )
         others = [name for name in rounds[0] if name not in ("ours", "bare", "direct")]
+        if what.startswith("100"):
+            row.anchors.append(
+                Anchor("tee, CPU of bare, 100 x 20/s", ratio(rounds, "tee", "bare", "cpu").median, 1.1)
+            )
         row.notes.append(
             f"{what}, of bare: "
             + ", ".join(f"{name} {ratio(rounds, name, 'bare', 'cpu').median:.2f}" for name in others)
@@ -226,7 +245,9 @@ def _unpaced(run: Run, streams: int) -> Rounds:
         servers = contenders(run)
         # The recorder gets a cassette of its own, which is read back below.
         tape = run.folder / f"unpaced-{streams}.tape"
-        servers["ours"] = run.server(f"ours {tape}", lambda: run.servers.recorder(servers["direct"].url, tape))
+        servers["ours"] = run.server(
+            f"ours {tape}", lambda: run.servers.recorder(servers["direct"].url, tape)
+        )
         say(f"unpaced {streams}: {', '.join(servers)}")
         total = run.size.count(200_000)
 
@@ -237,7 +258,11 @@ def _unpaced(run: Run, streams: int) -> Rounds:
 
             def numbers() -> Numbers:
                 outcome = run.load(server, load)
-                return {"rate": outcome.events_per_s, "cpu": outcome.cpu_us_per_event, "events": outcome.events}
+                return {
+                    "rate": outcome.events_per_s,
+                    "cpu": outcome.cpu_us_per_event,
+                    "events": outcome.events,
+                }
 
             return numbers
 
@@ -278,12 +303,16 @@ def r7(run: Run) -> Row:
     events = run.size.count(250_000)
     say(f"R7: {events} events")
     request = get_request(run.folder, events=events, size=_EVENT_BYTES)
-    row = Row("R7", f"recorder memory over {events:,} events ({format_bytes(events * _EVENT_BYTES)}) in one stream")
+    row = Row(
+        "R7", f"recorder memory over {events:,} events ({format_bytes(events * _EVENT_BYTES)}) in one stream"
+    )
     starts: dict[str, Callable[[], Server]] = {
         "bare": lambda: run.servers.reference("bare_proxy", source.url),
         "ours": lambda: run.servers.recorder(source.url, run.folder / "r7.tape", "--overwrite"),
     }
-    if (mitmproxy := run.optional("mitmproxy", lambda: run.servers.mitmproxy(source, run.folder / "flows"))) is not None:
+    if (
+        mitmproxy := run.optional("mitmproxy", lambda: run.servers.mitmproxy(source, run.folder / "flows"))
+    ) is not None:
         small = get_request(run.folder, events=max(100, events // _MITMPROXY_SHARE), size=_EVENT_BYTES)
         run.load(mitmproxy, Load(small))
         row.notes.append(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from graphtape.bench import corpus
 from graphtape.bench.client import Incorrect, Load
 from graphtape.bench.measuring import (
+    Anchor,
     Line,
     Numbers,
     Rounds,
@@ -33,7 +34,7 @@ Start = Callable[[], Server]
 def p1(run: Run) -> Row:
     """Without waiting."""
     row = Row("P1", "replay at --speed max, one HTTP chunk per event")
-    for streams, events, repeat in ((1, 50_000, 8), (100, 5_000, 1)):
+    for streams, events, repeat in ((1, 50_000, 10), (100, 2_000, 5)):
         each = run.size.count(events)
         tape = replay_tape(run.folder, f"max-{streams}", events=each, rate=100)
         starts: dict[str, Start] = {
@@ -61,7 +62,9 @@ def p1(run: Run) -> Row:
 
             return numbers
 
-        rounds = interleave({name: measure(name, server) for name, server in servers.items()}, run.size.rounds)
+        rounds = interleave(
+            {name: measure(name, server) for name, server in servers.items()}, run.size.rounds
+        )
         row.lines.append(
             Line(
                 f"events per second, {streams} stream{'s' if streams > 1 else ''}",
@@ -78,6 +81,15 @@ def p1(run: Run) -> Row:
             f"{streams} streams, of the limit: "
             + ", ".join(f"{name} {ratio(rounds, name, 'limit', 'rate').median:.3f}" for name in others)
         )
+        row.anchors += [
+            Anchor(
+                f"{name}, rate of the limit, {streams} streams",
+                ratio(rounds, name, "limit", "rate").median,
+                anchor,
+            )
+            for name, anchor in (("bare", 0.055), ("starlette", 0.015))
+            if name in servers
+        ]
         for name in servers:
             run.forget(f"{name} max {streams}" if name != "starlette" else f"starlette {streams}")
     return row
@@ -129,7 +141,9 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
     def measure_all() -> Rounds:
         events = max(10, int(run.size.seconds(4) * rate))
         tape = replay_tape(run.folder, f"paced-{streams}", events=events, rate=rate)
-        load = Load(tape.request, streams=streams, spread_ms=min(1000, 1000 / rate * streams / 4), events=events)
+        load = Load(
+            tape.request, streams=streams, spread_ms=min(1000, 1000 / rate * streams / 4), events=events
+        )
         return _rounds(run, tape, replace(load, quiet_s=0.3 if streams > 1 else 0), f"paced {streams}")
 
     return run.once(f"replay paced {streams} {rate}", measure_all)  # type: ignore[no-any-return]
@@ -149,14 +163,16 @@ def _rounds(run: Run, tape: Tape, load: Load, name: str, *, bare: bool = True, r
             return {
                 "p50": outcome.quantile("gap", "p50"),
                 "p99": outcome.quantile("gap", "p99"),
-                "cpu": outcome.cpu_us_per_event,
+                "cpu": outcome.steady_cpu_us,
                 "events": outcome.events,
             }
 
         return numbers
 
     try:
-        return interleave({key: measure(server) for key, server in servers.items()}, rounds or run.size.rounds)
+        return interleave(
+            {key: measure(server) for key, server in servers.items()}, rounds or run.size.rounds
+        )
     finally:
         for key in servers:
             run.forget(f"{key} {name}")
@@ -182,7 +198,9 @@ def p4(run: Run) -> Row:
             return f"{value:.3g} us" if key == "cpu" else format_ns(value)
 
         row.lines.append(
-            Line(what, shown("ours"), "limit " + shown("limit"), ratio(rounds, "ours", "limit", key), must, aim)
+            Line(
+                what, shown("ours"), "limit " + shown("limit"), ratio(rounds, "ours", "limit", key), must, aim
+            )
         )
     return row
 
@@ -209,9 +227,13 @@ _HELD_GAP_NS = 50e6
 def p6(run: Run) -> Row:
     """How many streams."""
     row = Row("P6", "streams held at 10 events/s each (p99 gap error under 50 ms, nothing lost)")
-    seconds = run.size.seconds(6) if run.size.name != "full" else 12
-    tape = replay_tape(run.folder, "held", events=int(seconds * 15) + 20, rate=10)
-    steps = {"smoke": (50, 100), "quick": (1000, 2000, 4000), "full": (1000, 2000, 3000, 4000, 5000, 6000, 8000)}
+    seconds = {"smoke": 3.0, "quick": 5.0, "full": 12.0}[run.size.name]
+    tape = replay_tape(run.folder, "held", events=int(seconds * 15) + 200, rate=10)
+    steps = {
+        "smoke": (50, 100),
+        "quick": (1000, 2000, 4000),
+        "full": (1000, 2000, 3000, 4000, 5000, 6000, 8000),
+    }
     contenders: dict[str, Start] = {"ours": lambda: run.servers.replayer(tape.tape)}
     if run.size.name == "full":
         contenders["bare"] = lambda: run.servers.reference("bare_replay", tape.script, "paced")
@@ -246,7 +268,9 @@ def p6(run: Run) -> Row:
             held[name] = streams
     others = ", ".join(f"{name} {count}" for name, count in held.items() if name != "ours")
     spread = Spread(held["ours"], held["ours"], held["ours"])
-    row.lines.append(Line("streams held", str(held["ours"]), others, spread, 2000, 4000, at_least=True, unit=""))
+    row.lines.append(
+        Line("streams held", str(held["ours"]), others, spread, 2000, 4000, at_least=True, unit="")
+    )
     return row
 
 
@@ -256,10 +280,11 @@ def p7(run: Run) -> Row:
     tape = replay_tape(run.folder, "memory", events=600, rate=10)
     row = Row("P7", "memory per open stream (of a recording of 600 events)")
     found: dict[str, float] = {}
-    for name, start in {
+    starts: dict[str, Start] = {
         "bare": lambda: run.servers.reference("bare_replay", tape.script, "paced"),
         "ours": lambda: run.servers.replayer(tape.tape),
-    }.items():
+    }
+    for name, start in starts.items():
         say(f"P7: {name}")
         with start() as server:
             # What the first requests need for good (modules, caches) is not the streams'.
@@ -270,7 +295,9 @@ def p7(run: Run) -> Row:
             found[name] = (outcome.memory_bytes - before) / streams / 1000
     spread = Spread(found["ours"], found["ours"], found["ours"])
     row.lines.append(
-        Line("per stream", f"{found['ours']:.1f} kB", f"bare {found['bare']:.1f} kB", spread, 16, 8, unit="kB")
+        Line(
+            "per stream", f"{found['ours']:.1f} kB", f"bare {found['bare']:.1f} kB", spread, 16, 8, unit="kB"
+        )
     )
     return row
 
@@ -299,7 +326,10 @@ def p8(run: Run) -> Row:
     rounds = interleave({name: measure(start) for name, start in starts.items()}, run.size.rounds * 2)
     more_s = Spread.of([found["ours"]["s"] - found["empty"]["s"] for found in rounds])
     more_mb = Spread.of([(found["ours"]["bytes"] - found["empty"]["bytes"]) / 1e6 for found in rounds])
-    row = Row("P8", f"start of replay with {len(entries):,} events, {format_bytes(wire)}, over an empty aiohttp server")
+    row = Row(
+        "P8",
+        f"start of replay with {len(entries):,} events, {format_bytes(wire)}, over an empty aiohttp server",
+    )
     row.lines.append(
         Line(
             "time until it listens",

@@ -37,13 +37,13 @@ def results(rows: Sequence[Row], *, size: str, date: str, missing: Mapping[str, 
         "",
         f"- {_machine()}",
         f"- {_versions()}",
-        f"- {len(judged)} comparisons: {count['aim']} reach their aim, {count['must']} more their must, {count['FAIL']} fail",
+        f"- {len(judged)} comparisons: {count['aim']} reach the aim, {count['must']} more the must, {count['FAIL']} fail",
         f"- {sum(row.events for row in rows):,} events received: none lost, none twice, none out of order",
     ]
     lines += [f"- without {name}: {why}" for name, why in missing.items()]
     lines += [
         "",
-        "Ratios are medians of rounds in which the contenders took turns; in brackets the lowest and the highest round.",
+        "Ratios are medians of rounds in which contenders took turns; in brackets the lowest and the highest round.",
         "",
         "| # | measure | ours | reference | ratio | must | aim | verdict |",
         "|---|---|---|---|---|---|---|---|",
@@ -54,6 +54,15 @@ def results(rows: Sequence[Row], *, size: str, date: str, missing: Mapping[str, 
             bounds = (_bound(line, line.must), _bound(line, line.aim))
             cells = [row.name, title, line.ours, line.theirs, _ratio(line), *bounds, line.verdict]
             lines.append("| " + " | ".join(cells) + " |")
+    anchors = [(row, anchor) for row in rows for anchor in row.anchors]
+    if anchors:
+        lines += ["", "## The references beside their anchors", ""]
+        lines += ["| # | reference | here | anchor | |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row.name} | {anchor.what} | {anchor.measured:.3g} | {anchor.expected:g} | "
+            f"{'within 30 %' if anchor.is_near else 'off'} |"
+            for row, anchor in anchors
+        ]
     notes = [f"- {row.name}: {note}" for row in rows for note in row.notes]
     if notes:
         lines += ["", "## Beside it", "", *notes]

@@ -202,4 +202,3 @@ def _accepts(process: subprocess.Popen[str], port: int) -> int:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-

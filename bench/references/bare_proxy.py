@@ -21,7 +21,9 @@ UPSTREAM = web.AppKey("UPSTREAM", str)
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
-    headers = [(k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP and k.lower() != "host"]
+    headers = [
+        (k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP and k.lower() != "host"
+    ]
     body = await request.read() if request.can_read_body else None
     url = request.app[UPSTREAM] + request.raw_path
     async with request.app[SESSION].request(

@@ -1,7 +1,7 @@
 """Reference: the same recorded chunks in an MCAP file (chunked, zstd), and in plain msgpack with zstd-1 blocks.
 
-Frozen. Usage: mcap_ref.py CHUNKS OUT; CHUNKS as written by bench/corpus.py: stream (u32), time in ns (u64), length (u32),
-bytes. Prints one JSON document: bytes and microseconds per event, milliseconds for a seek to the middle.
+Frozen. Usage: mcap_ref.py CHUNKS OUT; CHUNKS as written by bench/corpus.py: stream (u32), time in ns (u64),
+length (u32), bytes. Prints one JSON document: bytes and microseconds per event, milliseconds for a seek to the middle.
 """
 
 from __future__ import annotations

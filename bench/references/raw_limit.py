@@ -16,7 +16,11 @@ from script import HEAD, read_script
 
 BLOCK_BYTES = 1 << 18
 HEAD_BYTES = b"".join(
-    [b"HTTP/1.1 200 OK\r\n", *(f"{k}: {v}\r\n".encode() for k, v in HEAD), b"Transfer-Encoding: chunked\r\n\r\n"]
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        *(f"{k}: {v}\r\n".encode() for k, v in HEAD),
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ]
 )
 END = b"0\r\n\r\n"
 

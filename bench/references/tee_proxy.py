@@ -29,7 +29,9 @@ numbers = itertools.count(1)
 
 async def forward(request: web.Request) -> web.StreamResponse:
     number, tape, pack = next(numbers), request.app[TAPE], msgpack.Packer().pack
-    headers = [(k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP and k.lower() != "host"]
+    headers = [
+        (k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP and k.lower() != "host"
+    ]
     body = await request.read() if request.can_read_body else None
     tape.write(pack([number, time.monotonic_ns(), request.method, request.raw_path, headers, body]))
     url = request.app[UPSTREAM] + request.raw_path
