@@ -126,7 +126,7 @@ class Matcher:
         if bound:
             ahead = [run for run in bound if run.step >= query.next_step]
             run = min(ahead or bound, key=lambda one: (one.step, *_likeness(one, query)))
-            return Match(run, exact=True, reused=not ahead)
+            return Match(run, exact=True, reused=not ahead or used.get(run.order, 0) > 0)
         ranked = sorted(able, key=lambda one: (*_likeness(one, query), one.order))
         # A thread without runs starts a recorded conversation, it does not enter one in the middle.
         opening = [run for run in ranked if run.step == 0]

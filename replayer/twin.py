@@ -67,21 +67,26 @@ def _without_guests(values: Any) -> Any:
 
 
 def thread_values(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
-    """(known, the thread's current values): of the latest run that has shown any."""
+    """(known, the thread's current values): of the latest run that has shown any; None before the first."""
     for play in reversed(thread.runs):
         shown = _read(play, now_ns)
         if shown.has_values:
             return True, shown.values
         if shown.checkpoints:
             return True, shown.checkpoints[-1].get("values")
-        if play.sources_shown(now_ns) and not _shows_nothing_yet(play, now_ns):
+        if _may_have_changed_unseen(play, now_ns):
             return False, None
-    return (not thread.runs, None)
+    return True, None
 
 
-def _shows_nothing_yet(play: Play, now_ns: int) -> bool:
-    """Whether a run has only said that it began: then the state is still that of the run before."""
-    return play.sources_shown(now_ns) <= 1 and not play.finished(now_ns)
+def _may_have_changed_unseen(play: Play, now_ns: int) -> bool:
+    """Whether a run that has shown no values may have changed them all the same."""
+    modes = play.run.options.modes if play.run.options is not None else frozenset()
+    if modes & {"values", "checkpoints"}:
+        return False
+    # One event says only that the run began.
+    ended = play.finished(now_ns) and play.cancelled_ns is None
+    return ended or play.sources_shown(now_ns) > 1
 
 
 def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
@@ -96,7 +101,7 @@ def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
         return None
     latest = thread.runs[-1]
     interrupts = plain_interrupts(latest, now_ns)
-    return {**empty_state(), "values": values, "interrupts": interrupts}
+    return {**empty_state(), "values": {} if values is None else values, "interrupts": interrupts}
 
 
 def empty_state() -> Json:
@@ -121,7 +126,8 @@ def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
     for play in thread.runs:
         shown = _read(play, now_ns)
         if not shown.checkpoints:
-            if play.sources_shown(now_ns) and not _shows_nothing_yet(play, now_ns):
+            told = play.run.options is not None and "checkpoints" in play.run.options.modes
+            if not told and _may_have_changed_unseen(play, now_ns) | shown.has_values:
                 return None
             continue
         interrupts = plain_interrupts(play, now_ns)

@@ -1,0 +1,163 @@
+"""Which recorded run answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphtape.protocol.errors import ViewRefused
+from graphtape.protocol.modes import stream_options
+from graphtape.replayer.match import Match, Matcher, Miss, RunQuery
+
+
+def query(body: Any, **more: Any) -> RunQuery:
+    return RunQuery(**{"answer": "stream", "stateful": True, "body": body, "options": stream_options(body), **more})
+
+
+def choose(tapes: Any, asked: RunQuery, used: Any = None, *, mode: Any = "strict", able: Any = None) -> Any:
+    def refusal(run: Any, _: RunQuery) -> ViewRefused | None:
+        if able is None or able(run):
+            return None
+        return ViewRefused(reason="no", recorded_modes=(), how="record more")
+
+    matcher = Matcher(mode=mode, canonical_assistant=str, refusal=refusal)
+    return matcher.choose(asked, tapes.runs, used or {})
+
+
+def body(text: str, **more: Any) -> dict[str, Any]:
+    return {"assistant_id": "agent", "input": {"text": text}, **more}
+
+
+@pytest.fixture
+def two_threads(kit: Any) -> Any:
+    """Thread 1: hi, more, hi. Thread 2: hi, other."""
+    recording = kit.recording()
+    number = 100
+    for thread, texts in ((1, ("hi", "more", "hi")), (2, ("hi", "other"))):
+        thread_id = recording.thread(thread)
+        for text in texts:
+            number += 1
+            recording.run(thread_id, kit.uid(number), body(text))
+    return kit.tapes(recording)
+
+
+def numbers(tapes: Any, asked: RunQuery, times: int, **more: Any) -> list[int]:
+    """Which runs (from 0) answer a request asked several times."""
+    used: dict[int, int] = {}
+    found = []
+    for _ in range(times):
+        match = choose(tapes, asked, used, **more)
+        used[match.run.order] = used.get(match.run.order, 0) + 1
+        found.append(tapes.runs.index(match.run))
+    return found
+
+
+def test_openings_first(two_threads: Any) -> None:
+    """A thread without runs starts a recorded conversation; only when these are used, it enters one in the middle."""
+    assert numbers(two_threads, query(body("hi")), 4) == [0, 3, 2, 0]
+
+
+def test_bound_thread_in_order(two_threads: Any) -> None:
+    """A thread that plays a recorded one gets that one's runs, the next in order first."""
+    thread = two_threads.runs[0].thread
+    match = choose(two_threads, query(body("hi"), thread=thread, next_step=1))
+    assert (two_threads.runs.index(match.run), match.reused) == (2, False)
+    match = choose(two_threads, query(body("more"), thread=thread, next_step=3))
+    assert (two_threads.runs.index(match.run), match.reused) == (1, True)
+
+
+def test_reuse_is_marked(two_threads: Any) -> None:
+    """When every equal recording has been played it starts again from the first, and says so, also in strict."""
+    other = next(run for run in two_threads.runs if run.body["input"]["text"] == "other")
+    match = choose(two_threads, query(body("other")), {other.order: 1})
+    assert match == Match(other, exact=True, reused=True)
+
+
+def test_reuse_in_a_bound_thread_is_marked(two_threads: Any) -> None:
+    """A second conversation that plays the same recorded thread reuses its runs too."""
+    run = two_threads.runs[1]
+    asked = query(body("more"), thread=run.thread, next_step=1)
+    assert choose(two_threads, asked, {run.order: 1}).reused
+
+
+def test_same_modes_first(kit: Any) -> None:
+    """Among equal recordings the one with the same modes and flags comes before those it can be derived from."""
+    recording = kit.recording()
+    for number, modes in enumerate((["values", "updates"], "updates")):
+        recording.run(None, kit.uid(number), body("hi", stream_mode=modes))
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi", stream_mode="updates"), stateful=False), 3) == [1, 0, 1]
+
+
+def test_same_way_first(kit: Any) -> None:
+    """A recording made by `wait` answers `wait` first, `stream` only if nothing was streamed."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(1), body("hi"))
+    recording.json("POST", "/runs/wait", {}, body("hi"))
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi"), stateful=False, answer="wait"), 1) == [1]
+    assert numbers(tapes, query(body("hi"), stateful=False), 1) == [0]
+
+
+def test_checkpoint_is_a_preference(kit: Any) -> None:
+    """Of equal runs the one from the same checkpoint is played; another checkpoint never refuses."""
+    recording = kit.recording()
+    for number in (1, 2):
+        checkpoint = {"checkpoint_id": kit.uid(number)}
+        recording.run(None, kit.uid(number), body("hi", checkpoint=checkpoint))
+    tapes = kit.tapes(recording)
+    asked = body("hi", checkpoint={"checkpoint_id": kit.uid(2)})
+    assert numbers(tapes, query(asked, stateful=False), 1) == [1]
+    asked = body("hi", checkpoint={"checkpoint_id": kit.uid(9)})
+    assert numbers(tapes, query(asked, stateful=False), 1) == [0]
+
+
+def test_strict_miss(two_threads: Any) -> None:
+    """In strict no equal recording is a miss, with the nearest runs first and the option that would have helped."""
+    miss = choose(two_threads, query({**body("hi"), "config": {"tags": ["x"]}}))
+    assert isinstance(miss, Miss)
+    assert [difference.field for difference in miss.nearest[0].differences] == ["config.tags"]
+    assert (len(miss.nearest), miss.option) == (3, "--match nearest")
+
+
+def test_nearest_is_the_next_of_the_thread(two_threads: Any) -> None:
+    """In nearest the next run at the same position of the thread plays, and says what differs."""
+    thread = two_threads.runs[0].thread
+    match = choose(two_threads, query(body("new"), thread=thread, next_step=1), mode="nearest")
+    assert (two_threads.runs.index(match.run), match.exact) == (1, False)
+    assert [difference.field for difference in match.differences] == ["input.text"]
+
+
+def test_nearest_of_a_new_thread_opens_one(two_threads: Any) -> None:
+    """In nearest a new thread plays the first run of a recorded thread, the next time another."""
+    assert numbers(two_threads, query(body("new")), 2, mode="nearest") == [0, 3]
+
+
+@pytest.mark.parametrize("mode", ["strict", "nearest"])
+def test_unknown_assistant_is_a_miss(two_threads: Any, mode: str) -> None:
+    """An assistant that the cassette does not know is a miss, in nearest too; it says which there are."""
+    miss = choose(two_threads, query({**body("hi"), "assistant_id": "other"}), mode=mode)
+    assert isinstance(miss, Miss)
+    assert (miss.known_assistants, miss.nearest, miss.option) == (("agent",), (), None)
+
+
+def test_view_that_no_equal_recording_gives(two_threads: Any) -> None:
+    """Equal recordings that cannot give the view refuse; nothing else is played in their place."""
+    refused = choose(two_threads, query(body("hi")), mode="nearest", able=lambda run: False)
+    assert isinstance(refused, ViewRefused)
+
+
+def test_equal_recording_that_gives_the_view(two_threads: Any) -> None:
+    """Of equal recordings those that cannot give the view are passed over."""
+    last = two_threads.runs[3]
+    assert choose(two_threads, query(body("hi")), able=lambda run: run is last).run is last
+
+
+def test_recorded_refusal_matches(kit: Any) -> None:
+    """A refusal that was recorded answers an equal request; it is never the nearest to another."""
+    recording = kit.recording()
+    recording.json("POST", f"/threads/{kit.uid(1)}/runs/stream", {"detail": "no"}, body("bad"), status=422)
+    tapes = kit.tapes(recording)
+    assert choose(tapes, query(body("bad"))).run.refused
+    assert isinstance(choose(tapes, query(body("good")), mode="nearest"), Miss)

@@ -1,0 +1,73 @@
+"""Ids of second and third conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphtape.replayer.naming import Naming
+from graphtape.replayer.thread import SessionThread
+
+
+def thread(kit: Any, number: int) -> SessionThread:
+    return SessionThread(kit.uid(number), None, None, {})
+
+
+def recorded(kit: Any, body: Any = None) -> Any:
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    events = [
+        (1, "metadata", {"run_id": kit.uid(2)}),
+        (1, "values", {"messages": [{"type": "human", "id": kit.uid(3), "content": "hi"}]}),
+        (1, f"updates|sub:{kit.uid(4)}", {"messages": [{"type": "ai", "id": f"lc_run--{kit.uid(5)}"}]}),
+    ]
+    recording.run(thread_id, kit.uid(2), body or {"assistant_id": "a"}, events)
+    (run,) = kit.tapes(recording).runs
+    return run
+
+
+def test_first_conversation_keeps_recorded_ids(kit: Any) -> None:
+    """The first thread to play a recorded one goes by the recorded ids, but for its own."""
+    ids = Naming().ids_of(recorded(kit), thread(kit, 9), body={}, again=0)
+    assert ids.pairs == {kit.uid(1): kit.uid(9)}
+
+
+def test_second_and_third_conversation(kit: Any) -> None:
+    """Later threads get ids of their own for run, namespace and messages: others each time, the same in every session."""
+    run = recorded(kit)
+    made = []
+    for _ in range(2):
+        naming = Naming()
+        made.append([naming.ids_of(run, thread(kit, n), body={}, again=0).pairs for n in (1, 8, 9)])
+    assert made[0] == made[1]
+    first, second, third = made[0]
+    assert first == {}
+    assert second.keys() == third.keys() == {kit.uid(n) for n in (1, 2, 3, 4, 5)}
+    assert not set(second.values()) & set(third.values())
+
+
+def test_stateless_runs(kit: Any) -> None:
+    """A stateless run played again has other ids, its hidden thread's among them."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), {"assistant_id": "a"}, [(1, "metadata", {"run_id": kit.uid(2)})])
+    (run,) = kit.tapes(recording).runs
+    naming = Naming()
+    assert naming.ids_of(run, None, body={}, again=0).pairs == {}
+    assert naming.ids_of(run, None, body={}, again=0).pairs.keys() == {kit.uid(2)}
+
+
+def test_again_in_one_thread(kit: Any) -> None:
+    """A run played twice in one thread has new ids the second time, so that clients do not merge the two."""
+    run, mine, naming = recorded(kit), thread(kit, 1), Naming()
+    once = naming.ids_of(run, mine, body={}, again=0)
+    twice = naming.ids_of(run, mine, body={}, again=1)
+    assert once.pairs == {}
+    assert twice.pairs.keys() == {kit.uid(n) for n in (2, 3, 4, 5)} | {kit.uid(1)} - {kit.uid(1)}
+
+
+def test_message_ids_of_the_client(kit: Any) -> None:
+    """The id that a client gives to its own message stands where the server had put one."""
+    run = recorded(kit, {"assistant_id": "a", "input": {"messages": [{"type": "human", "content": "hi"}]}})
+    asked = {"input": {"messages": [{"type": "human", "content": "hi", "id": "mine"}]}}
+    ids = Naming().ids_of(run, thread(kit, 1), body=asked, again=0)
+    assert ids.pairs == {kit.uid(3): "mine"}
+    assert ids.apply(b'{"id":"%s"}' % kit.uid(3).encode()) == b'{"id":"mine"}'

@@ -1,0 +1,153 @@
+"""Reading, following and ending runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphtape.replayer.answers import JoinStream, Reply, RunWait
+
+BODY = {"assistant_id": "agent", "input": "hi", "stream_resumable": True}
+
+
+@pytest.fixture
+def session(kit: Any) -> Any:
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", BODY)
+    return session
+
+
+def run_path(kit: Any, thread: int = 1, run: int = 2) -> str:
+    return f"/threads/{kit.uid(thread)}/runs/{kit.uid(run)}"
+
+
+@pytest.mark.parametrize("suffix", ["", "/stream", "/join"])
+def test_ids_that_are_no_uuids(kit: Any, session: Any, suffix: str) -> None:
+    """Ids that are no UUIDs are refused in the server's words."""
+    reply = kit.ask(session, "GET", f"/threads/{kit.uid(1)}/runs/nope{suffix}")
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, "Invalid run ID: must be a UUID")
+    reply = kit.ask(session, "GET", f"/threads/nope/runs/{kit.uid(2)}{suffix}")
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, "Invalid thread ID: must be a UUID")
+
+
+@pytest.mark.parametrize(("thread", "run"), [(1, 99), (99, 2), (99, 99)])
+def test_unknown_run(kit: Any, session: Any, thread: int, run: int) -> None:
+    """A stream of an unknown run is 200 with an error event after half a second; the run itself is 404."""
+    path = run_path(kit, thread, run)
+    assert kit.ask(session, "GET", path).plan.head.status == 404
+    reply = kit.ask(session, "GET", f"{path}/stream")
+    assert reply.plan.head.status == 200
+    assert reply.plan.parts[0].due_ns == 500 * kit.MS
+    assert reply.plan.body == kit.sse("error", {"error": "HTTPException", "message": "404: Run not found"})
+    reply = kit.ask(session, "GET", f"{path}/join")
+    assert kit.value(reply) == {"__error__": {"error": "HTTPException", "message": "404: Run not found"}}
+
+
+def test_status_of_a_run(kit: Any, session: Any) -> None:
+    """The run object follows the stream: pending, running, success."""
+    statuses = [kit.value(kit.ask(session, "GET", run_path(kit), now_ms=now))["status"] for now in (0, 11, 31)]
+    assert statuses == ["pending", "running", "success"]
+
+
+def test_run_in_upper_case(kit: Any, session: Any) -> None:
+    """Ids in upper case are the same ids."""
+    path = f"/threads/{kit.uid(1).upper()}/runs/{kit.uid(2).upper()}"
+    assert kit.value(kit.ask(session, "GET", path))["run_id"] == kit.uid(2)
+
+
+def test_join_answers(kit: Any, session: Any) -> None:
+    """A join knows its run, its filter and its cursor."""
+    answer = kit.ask(session, "GET", f"{run_path(kit)}/stream?stream_mode=values", last_event_id="-1")
+    assert isinstance(answer, JoinStream)
+    assert (answer.play.run_id, answer.last_event_id) == (kit.uid(2), "-1")
+    assert answer.shows.shows("values")
+    assert not answer.shows.shows("metadata")
+    assert isinstance(kit.ask(session, "GET", f"{run_path(kit)}/join"), RunWait)
+
+
+def test_cancel(kit: Any, session: Any) -> None:
+    """Cancelling interrupts run and thread where they are; a second time there is nothing to cancel."""
+    path = f"{run_path(kit)}/cancel"
+    assert kit.ask(session, "POST", path, now_ms=15).plan.head.status == 202
+    assert kit.value(kit.ask(session, "GET", run_path(kit), now_ms=99))["status"] == "interrupted"
+    assert session.threads[kit.uid(1)].status(99 * kit.MS) == "interrupted"
+    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=99))["values"] == {}
+    again = kit.ask(session, "POST", path, now_ms=99)
+    assert (again.plan.head.status, kit.value(again)["detail"][:27]) == (404, "No matching runs to cancel.")
+
+
+def test_rollback(kit: Any, session: Any) -> None:
+    """A rolled back run is gone, its thread idle; what it published can still be had by its cursor."""
+    kit.ask(session, "POST", f"{run_path(kit)}/cancel?action=rollback&wait=1", now_ms=25)
+    assert kit.ask(session, "GET", run_path(kit), now_ms=99).plan.head.status == 404
+    assert session.threads[kit.uid(1)].status(99 * kit.MS) == "idle"
+    path = f"{run_path(kit)}/stream"
+    assert isinstance(kit.ask(session, "GET", path, now_ms=99), Reply)
+    stored = kit.ask(session, "GET", path, now_ms=99, last_event_id="-1").play.stored(99 * kit.MS)
+    assert [frame.name for frame in stored] == ["metadata", "values"]
+
+
+def test_run_that_was_cancelled_in_the_recording(kit: Any) -> None:
+    """A run that ended because it was cancelled is interrupted in the end, and can be cancelled late."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(2), BODY)
+    recording.call("POST", f"{run_path(kit)}/cancel", status=202, start_ms=20)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", BODY)
+    assert kit.value(kit.ask(session, "GET", run_path(kit), now_ms=99))["status"] == "interrupted"
+    assert kit.ask(session, "POST", f"{run_path(kit)}/cancel", now_ms=99).plan.head.status == 202
+    assert kit.ask(session, "POST", f"{run_path(kit)}/cancel", now_ms=99).plan.head.status == 404
+
+
+def test_list_of_runs(kit: Any, session: Any) -> None:
+    """Runs are listed newest first, by status, ten at most."""
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY, now_ms=100)
+    path = f"/threads/{kit.uid(1)}/runs"
+    rows = kit.value(kit.ask(session, "GET", path, now_ms=100))
+    assert [row["status"] for row in rows] == ["pending", "success"]
+    assert kit.value(kit.ask(session, "GET", f"{path}?limit=1&offset=1", now_ms=100)) == rows[1:]
+    assert kit.value(kit.ask(session, "GET", f"{path}?status=success", now_ms=100)) == rows[1:]
+
+
+def test_deleted_run(kit: Any, session: Any) -> None:
+    """A deleted run is gone from its thread."""
+    assert kit.ask(session, "DELETE", run_path(kit), now_ms=99).plan.head.status == 204
+    assert kit.ask(session, "GET", run_path(kit), now_ms=99).plan.head.status == 404
+    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/runs", now_ms=99)) == []
+
+
+def test_stream_that_was_not_recorded(kit: Any) -> None:
+    """The stream of a run of which only the answer was recorded is a 422 that says how to record it."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    location = ((b"content-location", f"/threads/{thread_id}/runs/{kit.uid(2)}".encode()),)
+    recording.json("POST", f"/threads/{thread_id}/runs/wait", {"n": 1}, BODY, headers=location)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/wait", BODY)
+    reply = kit.ask(session, "GET", f"{run_path(kit)}/stream")
+    assert reply.plan.head.status == 422
+    assert "POST .../runs/stream" in kit.value(reply)["detail"]
+
+
+def test_deep_link_to_a_run(kit: Any) -> None:
+    """A run that only the recording knows can be read and joined to its end."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
+    for speed in (1, "max"):
+        session = kit.session(recording, speed=speed) if speed == 1 else kit.session(_again(kit), speed=speed)
+        assert kit.value(kit.ask(session, "GET", run_path(kit), now_ms=7))["status"] == "success"
+        join = kit.ask(session, "GET", f"{run_path(kit)}/stream", now_ms=7, last_event_id="-1")
+        assert len(join.play.stored(7 * kit.MS)) == 3
+
+
+def _again(kit: Any) -> Any:
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
+    return recording

@@ -1,0 +1,181 @@
+"""Starting runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphtape.cassettes.model import Ending
+from graphtape.replayer.answers import Reply, RunStream, RunWait
+
+BODY = {"assistant_id": "agent", "input": {"text": "hi"}}
+
+
+def head(answer: Any, name: str) -> str | None:
+    found = [value for key, value in answer.head.headers if key.lower() == name.encode()]
+    return found[0].decode() if found else None
+
+
+def one_run(kit: Any, body: Any = BODY, **more: Any) -> Any:
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(2), body, kit.simple_events(kit.uid(2)), **more)
+    return recording
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "detail"),
+    [
+        ("/threads/{1}/runs/stream", b"{", 422, "Invalid JSON in request body"),
+        ("/threads/{1}/runs/stream", b"", 422, "Invalid JSON in request body"),
+        ("/threads/{1}/runs/stream", [], 422, 'is not of type "object"'),
+        ("/threads/{1}/runs/stream", {"input": 1}, 422, '"assistant_id" is a required property'),
+        ("/threads/{1}/runs/stream", {**BODY, "stream_mode": "bogus"}, 422, '"bogus" is not valid under any'),
+        ("/threads/{1}/runs/stream", {**BODY, "stream_subgraphs": "yes"}, 422, 'is not of type "boolean"'),
+        ("/threads/nope/runs/stream", BODY, 400, "badly formed hexadecimal UUID string"),
+        ("/threads/nope/runs/wait", BODY, 422, "Invalid thread ID: must be a UUID"),
+        ("/threads/{9}/runs/stream", BODY, 404, "Thread or assistant not found."),
+    ],
+)
+def test_what_the_server_refuses(kit: Any, path: str, body: Any, status: int, detail: str) -> None:
+    """What the server refuses whatever its runs is refused in its words, before anything is looked up."""
+    session = kit.session(one_run(kit))
+    path = path.replace("{1}", kit.uid(1)).replace("{9}", kit.uid(9))
+    reply = kit.ask(session, "POST", path, body)
+    assert reply.plan.head.status == status
+    assert detail in kit.value(reply)["detail"]
+
+
+def test_recorded_response(kit: Any) -> None:
+    """The recorded run is answered with its recorded head, and the match is in the header and the log."""
+    session = kit.session(one_run(kit))
+    answer = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    assert isinstance(answer, RunStream)
+    assert head(answer, "content-location") == f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}"
+    assert head(answer, "date") == kit.DATE[1].decode()
+    assert (head(answer, "graphtape-match"), head(answer, "graphtape-derived")) == ("exact", None)
+    assert answer.note == "exchange 2"
+
+
+def test_nearest_is_said(kit: Any) -> None:
+    """A run that is only the nearest says so in the header, and the log says what differs."""
+    session = kit.session(one_run(kit))
+    asked = {**BODY, "input": {"text": "ho"}}
+    answer = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", asked)
+    assert head(answer, "graphtape-match") == "nearest"
+    assert answer.note == "exchange 2 (nearest; differs in input.text)"
+
+
+def test_reuse_is_logged(kit: Any) -> None:
+    """A recording that is played again is logged as such, also in strict."""
+    session = kit.session(one_run(kit), match="strict")
+    for note in ("exchange 2", "exchange 2 (again: every equal recording has been played)"):
+        thread_id = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+        assert kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", BODY).note == note
+
+
+def test_incomplete_recording_is_logged(kit: Any) -> None:
+    """The log says why a connection will break."""
+    session = kit.session(one_run(kit, ending=Ending.CLIENT_LEFT))
+    note = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY).note
+    assert "ended as client-left; the connection will break where the recording ends" in note
+
+
+def test_strict_miss(kit: Any) -> None:
+    """In strict, an unequal request is a 404 that starts nothing."""
+    session = kit.session(one_run(kit), match="strict")
+    reply = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", {**BODY, "input": 1})
+    assert reply.plan.head.status == 404
+    assert session.runs == {}
+
+
+def test_view_that_is_refused(kit: Any) -> None:
+    """What was not recorded is a 422 that names the recorded modes and how to record more."""
+    session = kit.session(one_run(kit))
+    reply = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", {**BODY, "stream_mode": "custom"})
+    assert reply.plan.head.status == 422
+    assert kit.value(reply)["graphtape"]["recorded_modes"] == ["values"]
+    assert "Record again" in kit.value(reply)["detail"]
+
+
+def test_derived_wait(kit: Any) -> None:
+    """`wait` of a run recorded as a stream is the same operation, answered as derived."""
+    session = kit.session(one_run(kit))
+    answer = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/wait", BODY)
+    assert isinstance(answer, RunWait)
+    assert head(answer, "graphtape-derived") == "recorded stream"
+    assert head(answer, "location") == f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/join"
+
+
+def test_derived_creation(kit: Any) -> None:
+    """A run created in the background from a recorded stream is a pending run object with its location."""
+    session = kit.session(one_run(kit))
+    reply = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs", BODY)
+    assert kit.value(reply)["status"] == "pending"
+    assert kit.value(reply)["run_id"] == kit.uid(2)
+    assert head(reply, "content-location") == f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}"
+    assert head(reply, "location") is None
+
+
+def test_wait_that_no_event_answers(kit: Any) -> None:
+    """A `wait` that neither a recording nor an event answers is a 422, and starts nothing."""
+    recording = kit.recording()
+    body = {**BODY, "stream_mode": "custom"}
+    recording.run(recording.thread(1), kit.uid(2), body, [(1, "metadata", {}), (1, "custom", {})])
+    session = kit.session(recording)
+    reply = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/wait", body)
+    assert reply.plan.head.status == 422
+    assert session.runs == {}
+
+
+def test_thread_created_by_a_run(kit: Any) -> None:
+    """`if_not_exists: create` plays the recorded run in a thread of the client's own id."""
+    session = kit.session(one_run(kit))
+    answer = kit.ask(session, "POST", f"/threads/{kit.uid(9)}/runs/stream", {**BODY, "if_not_exists": "create"})
+    assert head(answer, "location") == f"/threads/{kit.uid(9)}/runs/{kit.uid(2)}/stream"
+
+
+def twice(kit: Any, session: Any, **more: Any) -> Any:
+    path = f"/threads/{kit.uid(1)}/runs/stream"
+    first = kit.ask(session, "POST", path, BODY, now_ms=0)
+    return first.play, kit.ask(session, "POST", path, {**BODY, **more}, now_ms=5)
+
+
+def test_enqueue(kit: Any) -> None:
+    """By default a second run begins when the first is over."""
+    first, second = twice(kit, kit.session(one_run(kit)))
+    assert second.play.started_ns == first.end_ns
+    assert second.play.status(6 * kit.MS) == "pending"
+
+
+def test_reject(kit: Any) -> None:
+    """`reject` is the server's 409 while a run is in flight, and starts nothing."""
+    session = kit.session(one_run(kit))
+    _, refused = twice(kit, session, multitask_strategy="reject")
+    assert refused.plan.head.status == 409
+    assert len(session.runs) == 1
+
+
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_displacing(kit: Any, strategy: str) -> None:
+    """`interrupt` and `rollback` end the run in flight where it is; the new one begins at once."""
+    first, second = twice(kit, kit.session(one_run(kit)), multitask_strategy=strategy)
+    assert first.cancelled_ns == second.play.started_ns == 5 * kit.MS
+    assert first.rolled_back is (strategy == "rollback")
+
+
+def test_a_miss_displaces_nothing(kit: Any) -> None:
+    """A request that is a miss leaves the run in flight alone."""
+    session = kit.session(one_run(kit), match="strict")
+    first, missed = twice(kit, session, multitask_strategy="interrupt", input="other")
+    assert isinstance(missed, Reply)
+    assert first.cancelled_ns is None
+
+
+def test_incomplete_run_blocks_nothing(kit: Any) -> None:
+    """A run whose recording has no end does not hold up the thread once its last event has been shown."""
+    session = kit.session(one_run(kit, ending=Ending.RECORDER_STOPPED))
+    path = f"/threads/{kit.uid(1)}/runs/stream"
+    kit.ask(session, "POST", path, BODY, now_ms=0)
+    assert kit.ask(session, "POST", path, BODY, now_ms=100).play.started_ns == 100 * kit.MS

@@ -1,0 +1,79 @@
+"""A thread as clients of one session know it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def conversation(kit: Any, **more: Any) -> Any:
+    """A session whose cassette holds one thread with the runs `one` and `two`, 31 ms each."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    for number, text in ((2, "one"), (3, "two")):
+        recording.run(thread_id, kit.uid(number), {"assistant_id": "a", "input": text})
+    return kit.session(recording, **more)
+
+
+def start(kit: Any, session: Any, text: str, now_ms: float, **more: Any) -> Any:
+    body = {"assistant_id": "a", "input": text, **more}
+    return kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body, now_ms=now_ms)
+
+
+def test_status(kit: Any) -> None:
+    """A thread is idle, busy while a run plays, and idle again."""
+    session = conversation(kit)
+    kit.ask(session, "POST", "/threads", {})
+    (thread,) = session.threads.values()
+    assert thread.status(0) == "idle"
+    start(kit, session, "one", 0)
+    assert [thread.status(now * kit.MS) for now in (1, 30, 31)] == ["busy", "busy", "idle"]
+
+
+@pytest.mark.parametrize("payload", [{"__interrupt__": [{"id": "1" * 32, "value": "ok?"}]}, {"__interrupt__": []}])
+def test_interrupted(kit: Any, payload: Any) -> None:
+    """A run that hits an interrupt is a success; its thread is interrupted, also by an empty one."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "a", "stream_mode": "updates"}
+    recording.run(thread_id, kit.uid(2), body, [(1, "metadata", {}), (1, "updates", payload)])
+    session = kit.session(recording)
+    play = kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", body).play
+    assert play.status(kit.MS * 9) == "success"
+    assert session.threads[thread_id].status(kit.MS * 9) == "interrupted"
+
+
+def test_stage(kit: Any) -> None:
+    """The stage counts finished runs and knows whether one is in flight."""
+    session = conversation(kit)
+    kit.ask(session, "POST", "/threads", {})
+    (thread,) = session.threads.values()
+    assert thread.stage(0)[1:] == (0, False, True)
+    start(kit, session, "one", 0)
+    assert thread.stage(10 * kit.MS)[1:] == (0, True, True)
+    assert thread.stage(31 * kit.MS)[1:] == (1, False, True)
+
+
+def test_stage_of_another_order(kit: Any) -> None:
+    """A thread that has played other runs than the recorded one had, or one twice, is at no recorded stage."""
+    session = conversation(kit)
+    kit.ask(session, "POST", "/threads", {})
+    (thread,) = session.threads.values()
+    start(kit, session, "two", 0)
+    assert thread.stage(99 * kit.MS)[1:] == (2, False, False)
+    start(kit, session, "one", 100)
+    start(kit, session, "one", 200)
+    assert not thread.stage(300 * kit.MS).exact
+
+
+def test_rolled_back_run_is_gone(kit: Any) -> None:
+    """A rolled back run is none of the thread's runs, and the next one plays in its place."""
+    session = conversation(kit)
+    kit.ask(session, "POST", "/threads", {})
+    (thread,) = session.threads.values()
+    first = start(kit, session, "one", 0).play
+    start(kit, session, "one", 5, multitask_strategy="rollback")
+    assert first.rolled_back
+    assert len(thread.runs) == 1
+    assert thread.next_step == 1
