@@ -7,7 +7,7 @@ neighbours, before its median is taken; so a machine that slows down slows both 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Numbers = dict[str, float]
@@ -87,13 +87,18 @@ class Row:
     """How many events were checked for loss, repetition and order."""
 
 
-def interleave(contenders: Mapping[str, Callable[[], Numbers]], rounds: int) -> Rounds:
-    """Each contender once per round, in turn."""
-    return [{name: measure() for name, measure in contenders.items()} for _ in range(rounds)]
+def interleave(
+    contenders: Mapping[str, Callable[[], Numbers]], rounds: int, *, once: Collection[str] = ()
+) -> Rounds:
+    """Each contender once per round, in turn; those of `once`, which nothing is judged by, in the first round only."""
+    return [
+        {name: measure() for name, measure in contenders.items() if number == 0 or name not in once}
+        for number in range(rounds)
+    ]
 
 
 def values(rounds: Rounds, name: str, key: str) -> list[float]:
-    return [found[name][key] for found in rounds]
+    return [found[name][key] for found in rounds if name in found]
 
 
 def median(rounds: Rounds, name: str, key: str) -> float:
@@ -102,12 +107,12 @@ def median(rounds: Rounds, name: str, key: str) -> float:
 
 def ratio(rounds: Rounds, ours: str, theirs: str, key: str) -> Spread:
     """Ours over theirs, round by round."""
-    return Spread.of([found[ours][key] / found[theirs][key] for found in rounds])
+    return Spread.of([found[ours][key] / found[theirs][key] for found in rounds if ours in found])
 
 
 def added(rounds: Rounds, name: str, key: str, *, to: str = "direct") -> list[float]:
     """What a proxy adds to the direct way, round by round."""
-    return [found[name][key] - found[to][key] for found in rounds]
+    return [found[name][key] - found[to][key] for found in rounds if name in found]
 
 
 def added_ratio(rounds: Rounds, ours: str, theirs: str, key: str) -> Spread:

@@ -166,7 +166,8 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
 
             return numbers
 
-        return interleave({key: measure(server) for key, server in servers.items()}, run.size.rounds)
+        turns = {key: measure(server) for key, server in servers.items()}
+        return interleave(turns, run.size.rounds, once=("tee", "nginx", "mitmproxy"))
 
     return run.once(f"paced {streams} {rate}", measure_all)  # type: ignore[no-any-return]
 
@@ -266,7 +267,8 @@ def _unpaced(run: Run, streams: int) -> Rounds:
 
             return numbers
 
-        rounds = interleave({key: measure(key, server) for key, server in servers.items()}, run.size.rounds)
+        turns = {key: measure(key, server) for key, server in servers.items()}
+        rounds = interleave(turns, run.size.rounds, once=("nginx", "mitmproxy"))
         run.forget(f"ours {tape}")
         _read_back(tape, int(sum(found["ours"]["events"] for found in rounds)))
         tape.unlink()

@@ -63,7 +63,9 @@ def p1(run: Run) -> Row:
             return numbers
 
         rounds = interleave(
-            {name: measure(name, server) for name, server in servers.items()}, run.size.rounds
+            {name: measure(name, server) for name, server in servers.items()},
+            run.size.rounds,
+            once=("starlette",),
         )
         row.lines.append(
             Line(
@@ -171,7 +173,9 @@ def _rounds(run: Run, tape: Tape, load: Load, name: str, *, bare: bool = True, r
 
     try:
         return interleave(
-            {key: measure(server) for key, server in servers.items()}, rounds or run.size.rounds
+            {key: measure(server) for key, server in servers.items()},
+            rounds or run.size.rounds,
+            once=("bare",),
         )
     finally:
         for key in servers:

@@ -30,6 +30,7 @@ def results(rows: Sequence[Row], *, size: str, date: str, missing: Mapping[str, 
     """RESULTS.md."""
     judged = [line for row in rows for line in row.lines if line.must is not None]
     count = {verdict: sum(line.verdict == verdict for line in judged) for verdict in ("aim", "must", "FAIL")}
+    told = f"{count['aim']} reach the aim, {count['must']} more the must, {count['FAIL']} neither"
     lines = [
         "# Results of the bench",
         "",
@@ -37,7 +38,7 @@ def results(rows: Sequence[Row], *, size: str, date: str, missing: Mapping[str, 
         "",
         f"- {_machine()}",
         f"- {_versions()}",
-        f"- {len(judged)} comparisons: {count['aim']} reach the aim, {count['must']} more the must, {count['FAIL']} fail",
+        f"- {len(judged)} comparisons: {told}",
         f"- {sum(row.events for row in rows):,} events received: none lost, none twice, none out of order",
     ]
     lines += [f"- without {name}: {why}" for name, why in missing.items()]
