@@ -134,7 +134,7 @@ def calls_of(cassette: Cassette, *, first_order: int = 0) -> list[RecordedCall]:
     calls = []
     for position, summary in enumerate(cassette.exchanges):
         target = summary.target
-        if len(target.encode()) >= 120:  # the index cuts long targets
+        if len(target.encode("utf-8", "surrogateescape")) >= 120:  # the index cuts long targets
             target = cassette.request(summary.number)[0].target
         parts = urlsplit(target if target.startswith("/") else f"/{target}")
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from graphtape.cassettes.document import document_bytes
 from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.model import Exchange, Headers, Recording
 from graphtape.cassettes.preview import parse_json
@@ -169,25 +170,16 @@ def timeline_json(shown: Timeline) -> Iterator[bytes]:
             "delayed_reads": sum(chunk.delayed for chunk in exchange.chunks),
             **(content_json("body", shown.body) if shown.entries is None else {}),
         }
-    head = _dumps(document)
+    head = document_bytes(document)
     if shown.entries is None:
         yield head + b"\n"
         return
     yield head[:-1] + b',"events":['
     separator = b"\n"
     for entry in shown.entries:
-        yield separator + _dumps(_entry_json(entry))
+        yield separator + document_bytes(_entry_json(entry))
         separator = b",\n"
     yield b"\n]}\n"
-
-
-def _dumps(document: Any) -> bytes:
-    return orjson.dumps(document, default=_foreign)
-
-
-def _foreign(value: Any) -> str:
-    """Keys of later formats may hold anything msgpack can."""
-    return repr(value)
 
 
 def _recording_json(recording: Recording | None, number: int) -> dict[str, Any]:
