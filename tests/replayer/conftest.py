@@ -80,7 +80,9 @@ class Recording:
         now_ms = self.now_ms + 1 if start_ms is None else start_ms
         number = writer.request(int(now_ms * MS), method, target, ((b"host", b"127.0.0.1:2025"), *asked))
         if body is not None:
-            writer.request_body(number, int(now_ms * MS), body if isinstance(body, bytes) else orjson.dumps(body))
+            writer.request_body(
+                number, int(now_ms * MS), body if isinstance(body, bytes) else orjson.dumps(body)
+            )
         writer.request_end(number, int(now_ms * MS))
         if status is not None:
             now_ms += head_ms
@@ -122,7 +124,13 @@ class Recording:
         """A run's stream; `events` are (gap ms, name, data[, id]), or (gap ms, bytes) for anything else."""
         base = f"/threads/{thread_id}/runs" if thread_id else "/runs"
         location = f"{base}/{run_id}".encode()
-        headers = (DATE, SERVER, (b"location", location + b"/stream"), (b"content-location", location), *STREAM_TAIL)
+        headers = (
+            DATE,
+            SERVER,
+            (b"location", location + b"/stream"),
+            (b"content-location", location),
+            *STREAM_TAIL,
+        )
         if events is None:
             events = simple_events(run_id)
         reads = [(event[0], event[1] if len(event) == 2 else sse(*event[1:])) for event in events]
@@ -173,11 +181,20 @@ class Kit:
         """What the recordings show; they are closed."""
         return read_tapes([self._stack.enter_context(Cassette.open(one.close())) for one in recordings])
 
-    def session(self, *recordings: Recording, speed: str | float = 1, idle: float | None = None, **more: Any) -> Session:
+    def session(
+        self, *recordings: Recording, speed: str | float = 1, idle: float | None = None, **more: Any
+    ) -> Session:
         return Session(self.tapes(*recordings), Options(Pace.parse(speed, idle), **more))
 
     def ask(
-        self, session: Session, method: str, target: str, body: Any = None, *, now_ms: float = 0, **headers: str
+        self,
+        session: Session,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        now_ms: float = 0,
+        **headers: str,
     ) -> Any:
         """The core's answer to a request; header names with underscores."""
         path, _, query = target.partition("?")

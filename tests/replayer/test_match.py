@@ -12,7 +12,9 @@ from graphtape.replayer.match import Match, Matcher, Miss, RunQuery
 
 
 def query(body: Any, **more: Any) -> RunQuery:
-    return RunQuery(**{"answer": "stream", "stateful": True, "body": body, "options": stream_options(body), **more})
+    return RunQuery(
+        **{"answer": "stream", "stateful": True, "body": body, "options": stream_options(body), **more}
+    )
 
 
 def choose(tapes: Any, asked: RunQuery, used: Any = None, *, mode: Any = "strict", able: Any = None) -> Any:

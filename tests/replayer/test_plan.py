@@ -66,7 +66,9 @@ def test_paced_plan() -> None:
     """A plan at another pace has the same bytes in the same order, and ends the same way."""
     head = Head(200, "OK", ())
     plan = Plan(head, 2, (Part(4, b"a"), Part(8, b"b")), 10, PlanEnd.BREAK, "why")
-    assert paced(plan, Pace.parse(2)) == Plan(head, 1, (Part(2, b"a"), Part(4, b"b")), 5, PlanEnd.BREAK, "why")
+    assert paced(plan, Pace.parse(2)) == Plan(
+        head, 1, (Part(2, b"a"), Part(4, b"b")), 5, PlanEnd.BREAK, "why"
+    )
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_unknown_run(kit: Any, session: Any, thread: int, run: int) -> None:
 
 def test_status_of_a_run(kit: Any, session: Any) -> None:
     """The run object follows the stream: pending, running, success."""
-    statuses = [kit.value(kit.ask(session, "GET", run_path(kit), now_ms=now))["status"] for now in (0, 11, 31)]
+    statuses = [
+        kit.value(kit.ask(session, "GET", run_path(kit), now_ms=now))["status"] for now in (0, 11, 31)
+    ]
     assert statuses == ["pending", "running", "success"]
 
 

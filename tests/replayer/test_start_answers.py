@@ -132,7 +132,9 @@ def test_wait_that_no_event_answers(kit: Any) -> None:
 def test_thread_created_by_a_run(kit: Any) -> None:
     """`if_not_exists: create` plays the recorded run in a thread of the client's own id."""
     session = kit.session(one_run(kit))
-    answer = kit.ask(session, "POST", f"/threads/{kit.uid(9)}/runs/stream", {**BODY, "if_not_exists": "create"})
+    answer = kit.ask(
+        session, "POST", f"/threads/{kit.uid(9)}/runs/stream", {**BODY, "if_not_exists": "create"}
+    )
     assert head(answer, "location") == f"/threads/{kit.uid(9)}/runs/{kit.uid(2)}/stream"
 
 

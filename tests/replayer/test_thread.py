@@ -31,7 +31,9 @@ def test_status(kit: Any) -> None:
     assert [thread.status(now * kit.MS) for now in (1, 30, 31)] == ["busy", "busy", "idle"]
 
 
-@pytest.mark.parametrize("payload", [{"__interrupt__": [{"id": "1" * 32, "value": "ok?"}]}, {"__interrupt__": []}])
+@pytest.mark.parametrize(
+    "payload", [{"__interrupt__": [{"id": "1" * 32, "value": "ok?"}]}, {"__interrupt__": []}]
+)
 def test_interrupted(kit: Any, payload: Any) -> None:
     """A run that hits an interrupt is a success; its thread is interrupted, also by an empty one."""
     recording = kit.recording()

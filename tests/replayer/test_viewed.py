@@ -22,7 +22,12 @@ def only_run(kit: Any, recording: Any) -> Any:
 def test_narrowed_to_one_mode(kit: Any) -> None:
     """One mode of a recorded list keeps its events with their times and their place among the recorded ones."""
     recording = kit.recording()
-    events = [(5, "metadata", {}), (5, "updates", {"n": 1}), (5, "values", {"n": 2}), (5, "updates", {"n": 3})]
+    events = [
+        (5, "metadata", {}),
+        (5, "updates", {"n": 1}),
+        (5, "values", {"n": 2}),
+        (5, "updates", {"n": 3}),
+    ]
     recording.run(None, kit.uid(1), {"assistant_id": "a", "stream_mode": ["updates", "values"]}, events)
     seen = viewed(only_run(kit, recording), StreamOptions(frozenset({"updates"})), "stream", unique_ids=False)
     assert [(frame.name, frame.at_ns // kit.MS, frame.source) for frame in seen.frames] == [

@@ -1,0 +1,345 @@
+"""What is written to a client, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from graphtape.cassettes.clock import FakeClock
+from graphtape.cassettes.model import Ending
+
+BODY = {"assistant_id": "agent", "input": "hi", "stream_resumable": True}
+
+
+def recording(kit: Any, events: Any = None, body: Any = None, **more: Any) -> Any:
+    made = kit.recording()
+    thread_id = made.thread(1)
+    given = kit.simple_events(kit.uid(2), *"abcd", ids=True) if events is None else events
+    made.run(thread_id, kit.uid(2), {**BODY, **(body or {})}, given, **more)
+    return made
+
+
+def path(kit: Any, suffix: str = "") -> str:
+    return f"/threads/{kit.uid(1)}/runs{suffix}"
+
+
+def whole(kit: Any) -> bytes:
+    events = kit.simple_events(kit.uid(2), *"abcd", ids=True)
+    return b"".join(kit.sse(*event[1:]) for event in events)
+
+
+@pytest.mark.parametrize("speed", [1, "20", "max"])
+async def test_recorded_bytes(kit: Any, play: Any, speed: Any) -> None:
+    """The same request gets the recorded bytes, one HTTP chunk for each event, whatever the reads were."""
+    events = kit.simple_events(kit.uid(2), *"abcd", ids=True)
+    one_read = [(5, b"".join(kit.sse(*event[1:]) for event in events))]
+    client = await play(recording(kit, one_read), speed=speed)
+    async with client.post(path(kit, "/stream"), json=BODY) as response:
+        chunks, buffer = [], b""
+        async for data, end in response.content.iter_chunks():
+            buffer += data
+            if end:
+                chunks, buffer = [*chunks, buffer], b""
+    assert chunks == [kit.sse(*event[1:]) for event in events]
+
+
+async def test_recorded_rhythm(kit: Any, play: Any) -> None:
+    """At speed 1 the head and every event are waited for until their recorded time after the request."""
+    clock = FakeClock(start_ns=500 * kit.MS)
+    client = await play(recording(kit, end_ms=7), clock=clock)
+    async with client.post(path(kit, "/stream"), json=BODY) as response:
+        await response.read()
+    due = sorted({(slept - 500 * kit.MS) // kit.MS for slept in clock.slept})
+    assert [moment for moment in due if moment > 0] == [1, 11, 21, 31, 41, 51, 58]
+
+
+@pytest.mark.parametrize(("idle", "due"), [(0.005, [1, 6, 11, 16, 21, 26]), (None, [1, 11, 21, 31, 41, 51])])
+async def test_idle_limit(kit: Any, play: Any, idle: Any, due: list[int]) -> None:
+    """An idle limit caps the gaps between events."""
+    clock = FakeClock()
+    client = await play(recording(kit), clock=clock, idle_limit=idle)
+    async with client.post(path(kit, "/stream"), json=BODY) as response:
+        await response.read()
+    assert sorted({slept // kit.MS for slept in clock.slept} - {0}) == due
+
+
+LONG = [(1, "metadata", {}), (4999, b": heartbeat\r\n\r\n"), (3000, "values", {}), (4000, "values", {})]
+
+
+@pytest.mark.parametrize(
+    ("choices", "beats"),
+    [
+        ({}, [5001]),
+        ({"speed": 2}, [5000]),
+        ({"idle_limit": 9}, [5001, 10001]),
+        ({"speed": "max"}, []),
+    ],
+)
+async def test_heartbeats(kit: Any, play: Any, choices: Any, beats: list[int]) -> None:
+    """Recorded heartbeats at recorded times; at any other time they are planned each 5 s; at max there are none."""
+    clock = FakeClock()
+    client = await play(recording(kit, LONG), clock=clock, **choices)
+    async with client.post(path(kit, "/stream"), json={**BODY, "stream_resumable": False}) as response:
+        body = await response.read()
+    assert body.count(kit.HEARTBEAT) == len(beats)
+    if beats:
+        assert body.index(kit.HEARTBEAT) > body.index(b"event: metadata")
+
+
+async def _body(client: Any, target: str) -> bytes:
+    async with client.post(target, json=BODY) as response:
+        return bytes(await response.read())
+
+
+@pytest.mark.parametrize("ending", [Ending.CLIENT_LEFT, Ending.UPSTREAM_BROKE, Ending.RECORDER_STOPPED, None])
+@pytest.mark.parametrize("speed", [1, "max"])
+async def test_incomplete_recording(kit: Any, play: Any, ending: Any, speed: Any) -> None:
+    """A recording without an end is played to its last whole event, then the connection breaks."""
+    made = recording(kit, ending=ending)
+    cassette = made.close(finished=ending is not None)
+    client = await play(cassette, speed=speed)
+    async with client.post(path(kit, "/stream"), json=BODY) as response:
+        assert await _until_broken(response) == whole(kit)
+
+
+async def _until_broken(response: Any) -> bytes:
+    data = b""
+    with pytest.raises(Exception, match="payload|closed|disconnect|Connection"):  # noqa: PT012
+        while True:
+            piece = await response.content.readany()
+            if not piece and response.content.at_eof():
+                break
+            data += piece
+        pytest.fail("the response ended as if it were whole")
+    return data
+
+
+async def test_incomplete_recording_continued_from_a_join(kit: Any, play: Any) -> None:
+    """What a join holds behind the cut is played after it, and the end is the join's."""
+    made = kit.recording()
+    thread_id = made.thread(1)
+    events = kit.simple_events(kit.uid(2), *"abcd", ids=True)
+    made.run(thread_id, kit.uid(2), BODY, events[:2], ending=Ending.CLIENT_LEFT)
+    reads = [(1, kit.sse(*event[1:])) for event in events[2:]]
+    cursor = ((b"last-event-id", events[1][3].encode()),)
+    made.call("GET", path(kit, f"/{kit.uid(2)}/stream"), headers=kit.STREAM_TAIL, asked=cursor, reads=reads)
+    client = await play(made, speed="max")
+    assert await _body(client, path(kit, "/stream")) == whole(kit)
+
+
+@pytest.mark.parametrize("ids", ["recorded", "unique"])
+@pytest.mark.parametrize("same", [False, True])
+async def test_every_cut(kit: Any, play: Any, ids: str, same: bool) -> None:
+    """What came before a cut and the resumed rest are the whole; with recorded ids less those of an equal id."""
+    events = kit.simple_events(kit.uid(2), *"abcd", ids=True)
+    if same:
+        events = [(*event[:3], f"{1_795_219_836_000 + n // 2}-0") for n, event in enumerate(events)]
+    client = await play(recording(kit, events), speed="max", ids=ids)
+    sent = (await _body(client, path(kit, "/stream"))).split(b"\r\n\r\n")[:-1]
+    for cut in range(1, len(sent) + 1):
+        cursor = sent[cut - 1].rpartition(b"id: ")[2].decode()
+        target = path(kit, f"/{kit.uid(2)}/stream")
+        async with client.get(target, headers={"Last-Event-ID": cursor}) as response:
+            rest = (await response.read()).split(b"\r\n\r\n")[:-1]
+        expected = sent[cut:]
+        if ids == "recorded":
+            expected = [event for event in expected if event.rpartition(b"id: ")[2].decode() > cursor]
+        assert rest == expected, cursor
+
+
+@pytest.mark.parametrize(
+    ("cursor", "count"),
+    [(None, 0), ("", 0), ("-1", 5), ("-", 5), ("0", 5), ("zzz", 0), ("9999999999999-0", 0)],
+)
+@pytest.mark.parametrize("ids", ["recorded", "unique"])
+async def test_join_of_a_finished_run(kit: Any, play: Any, cursor: Any, count: int, ids: str) -> None:
+    """A finished resumable run is replayed behind the cursor; without one the body is empty."""
+    client = await play(recording(kit), ids=ids)
+    await _body(client, path(kit, "/stream"))
+    headers = {} if cursor is None else {"Last-Event-ID": cursor}
+    async with client.get(path(kit, f"/{kit.uid(2)}/stream"), headers=headers) as response:
+        assert (await response.read()).count(b"event:") == count
+
+
+async def test_wait_for_the_end_of_a_finished_run(kit: Any, play: Any) -> None:
+    """A join with nothing behind its cursor ends after the server's half second, one that meets the end at once."""
+    clock = FakeClock()
+    client = await play(recording(kit), clock=clock)
+    await _body(client, path(kit, "/stream"))
+    for cursor, waits in (("zzz", True), ("1795219836040-0", False), ("-1", False)):
+        clock.slept.clear()
+        before = clock.now_ns()
+        headers = {"Last-Event-ID": cursor}
+        async with client.get(path(kit, f"/{kit.uid(2)}/stream"), headers=headers) as response:
+            await response.read()
+        assert (clock.now_ns() - before == 500 * kit.MS) is waits, cursor
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["metadata", "values", "updates"]),
+        ("?stream_mode=updates", ["updates"]),
+        ("?stream_mode=values&stream_mode=updates", ["updates"]),
+        ('?stream_mode=["values","updates"]', ["values", "updates"]),
+        ("?stream_mode=values,updates", []),
+        ("?stream_mode=bogus", []),
+    ],
+)
+async def test_join_filters(kit: Any, play: Any, query: str, names: list[str]) -> None:
+    """`stream_mode` of a join filters by name, as the server reads it."""
+    events = [(1, "metadata", {}, "1-0"), (1, "values", {}, "2-0"), (1, "updates", {}, "3-0")]
+    modes = {"stream_mode": ["values", "updates"]}
+    client = await play(recording(kit, events, modes), speed="max")
+    async with client.post(path(kit, "/stream"), json={**BODY, **modes}) as response:
+        await response.read()
+    target = path(kit, f"/{kit.uid(2)}/stream{query}")
+    async with client.get(target, headers={"Last-Event-ID": "-1"}) as response:
+        lines = (await response.read()).decode().split("\r\n")
+    assert [line[7:] for line in lines if line.startswith("event: ")] == names
+
+
+async def held(kit: Any, play: Any, **choices: Any) -> tuple[Any, FakeClock]:
+    """A client on a clock that only the test moves."""
+    clock = FakeClock(autojump=False)
+    return await play(recording(kit), clock=clock, **choices), clock
+
+
+async def moved(clock: FakeClock, by_ns: int) -> None:
+    """Move the clock when everything that is ready has run, and let what it woke run too."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.002)
+    clock.advance(by_ns)
+    await asyncio.sleep(0.002)
+
+
+async def opened(client: Any, clock: FakeClock, target: str, body: Any = None, **more: Any) -> Any:
+    """A stream whose head has come."""
+    asking = client.post(target, json=body, **more) if body is not None else client.get(target, **more)
+    task = asyncio.ensure_future(asking)
+    for _ in range(50):
+        if task.done():
+            break
+        await moved(clock, 1_000_000)
+    return await task
+
+
+async def test_several_readers_of_one_run(kit: Any, play: Any) -> None:
+    """Joins see a running run from now on, each with its own place; their reader leaving changes nothing."""
+    client, clock = await held(kit, play)
+    stream = await opened(client, clock, path(kit, "/stream"), BODY)
+    await moved(clock, 15 * kit.MS)
+    live = await opened(client, clock, path(kit, f"/{kit.uid(2)}/stream"))
+    full = await opened(client, clock, path(kit, f"/{kit.uid(2)}/stream"), headers={"Last-Event-ID": "-1"})
+    for _ in range(6):
+        await moved(clock, 10 * kit.MS)
+    assert await stream.read() == await full.read() == whole(kit)
+    rest = await live.read()
+    assert rest
+    assert whole(kit).endswith(rest)
+    assert b"metadata" not in rest
+
+
+async def test_heartbeats_while_queued(kit: Any, play: Any) -> None:
+    """A run that is queued behind another has heartbeats from the start of its own response on."""
+    clock = FakeClock(autojump=False)
+    client = await play(recording(kit, LONG), clock=clock)
+    first = await opened(client, clock, path(kit, "/stream"), BODY)
+    second = await opened(client, clock, path(kit, "/stream"), BODY)
+    for _ in range(27):
+        await moved(clock, 1000 * kit.MS)
+    assert (await first.read()).count(kit.HEARTBEAT) == 1
+    body = await second.read()
+    assert body.count(kit.HEARTBEAT) == 4
+    assert body.startswith(kit.HEARTBEAT * 2 + b"event: metadata")
+
+
+async def test_cancelled_stream_just_ends(kit: Any, play: Any) -> None:
+    """The open stream of a cancelled run ends cleanly where it is, without an event."""
+    client, clock = await held(kit, play)
+    stream = await opened(client, clock, path(kit, "/stream"), BODY)
+    await moved(clock, 12 * kit.MS)
+    async with client.post(path(kit, f"/{kit.uid(2)}/cancel")) as response:
+        assert response.status == 202
+    await moved(clock, 10 * kit.MS)
+    body = await asyncio.wait_for(stream.read(), 1)
+    assert whole(kit).startswith(body)
+    assert 0 < len(body) < len(whole(kit))
+
+
+@pytest.mark.parametrize(("on_disconnect", "status"), [("cancel", "interrupted"), ("continue", "success")])
+async def test_client_leaves(kit: Any, play: Any, on_disconnect: str, status: str) -> None:
+    """A run whose client leaves goes on, or is interrupted, by `on_disconnect`."""
+    client, clock = await held(kit, play)
+    body = {**BODY, "on_disconnect": on_disconnect}
+    stream = await opened(client, clock, path(kit, "/stream"), body)
+    stream.close()
+    for _ in range(8):
+        await moved(clock, 10 * kit.MS)
+    async with client.get(path(kit, f"/{kit.uid(2)}")) as response:
+        assert (await response.json())["status"] == status
+
+
+async def test_created_run_at_max_begins_when_it_is_read(kit: Any, play: Any) -> None:
+    """At max a run without a POST response is played from its start by the join that reads it first."""
+    client = await play(recording(kit), speed="max")
+    async with client.post(path(kit), json=BODY) as response:
+        assert (await response.json())["status"] == "pending"
+    async with client.get(path(kit, f"/{kit.uid(2)}/stream")) as response:
+        assert await response.read() == whole(kit)
+
+
+@pytest.mark.parametrize("suffix", ["/{2}", "", "/{2}/join"])
+async def test_created_run_at_max_is_completed_by_a_read(kit: Any, play: Any, suffix: str) -> None:
+    """At max a read of the run, or waiting for it, finds it complete."""
+    client = await play(recording(kit), speed="max")
+    await client.post(path(kit), json=BODY)
+    async with client.get(path(kit, suffix.replace("{2}", kit.uid(2)))) as response:
+        text = await response.text()
+    assert "success" in text or text == '{"text":"d"}'
+
+
+async def test_run_queued_behind_a_created_one_at_max(kit: Any, play: Any) -> None:
+    """At max a stream queued behind a run that nobody reads is not held up for ever."""
+    client = await play(recording(kit), speed="max")
+    await client.post(path(kit), json=BODY)
+    body = await asyncio.wait_for(_body(client, path(kit, "/stream")), 2)
+    assert body.count(b"event:") == 5
+
+
+async def test_derived_wait(kit: Any, play: Any) -> None:
+    """`wait` of a streamed run: the head at once, a newline each 5 s, then the last values."""
+    events = [(1, "metadata", {}, "1-0"), (12_000, "values", {"n": 1}, "2-0")]
+    clock = FakeClock()
+    client = await play(recording(kit, events), clock=clock)
+    async with client.post(path(kit, "/wait"), json=BODY) as response:
+        assert await response.read() == b'\n\n{"n":1}'
+    client = await play(recording(kit, events), speed="max")
+    async with client.post(path(kit, "/wait"), json=BODY) as response:
+        assert await response.read() == b'{"n":1}'
+
+
+async def test_stream_from_a_join(kit: Any, play: Any) -> None:
+    """A run created in the background and joined from its start can be streamed."""
+    made = kit.recording()
+    thread_id = made.thread(1)
+    value = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending"}
+    made.json("POST", path(kit), value, BODY)
+    reads = [(1, kit.sse(*event[1:])) for event in kit.simple_events(kit.uid(2), *"abcd", ids=True)]
+    made.call("GET", path(kit, f"/{kit.uid(2)}/stream"), headers=kit.STREAM_TAIL, reads=reads)
+    client = await play(made, speed="max", match="strict")
+    async with client.post(path(kit, "/stream"), json=BODY) as response:
+        assert response.headers["graphtape-derived"] == "recorded create"
+        assert await response.read() == whole(kit)
+
+
+async def test_head_request(kit: Any, play: Any) -> None:
+    """HEAD has the head of GET and no body, also of a stream that never ends."""
+    client = await play(recording(kit), speed="max")
+    async with client.head(f"/threads/{kit.uid(1)}/stream") as response:
+        assert response.status == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert await response.read() == b""

@@ -1,0 +1,321 @@
+"""Creating, reading, searching and changing threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphtape.replayer.answers import ThreadStream
+
+BODY = {"assistant_id": "agent", "input": "hi"}
+
+
+def head(reply: Any, name: str) -> str | None:
+    found = [value for key, value in reply.head.headers if key.lower() == name.encode()]
+    return found[0].decode() if found else None
+
+
+def create(kit: Any, session: Any, body: Any = None) -> Any:
+    return kit.ask(session, "POST", "/threads", {} if body is None else body)
+
+
+def thread_ids(kit: Any, session: Any, count: int, body: Any = None) -> list[str]:
+    return [kit.value(create(kit, session, body))["thread_id"] for _ in range(count)]
+
+
+@pytest.fixture
+def two_creations(kit: Any) -> Any:
+    recording = kit.recording()
+    recording.thread(1)
+    recording.thread(2, {"metadata": {"kind": "b"}})
+    recording.thread(3)
+    return recording
+
+
+def test_nth_creation(kit: Any, two_creations: Any) -> None:
+    """The n-th creation gets the id of the n-th recorded one; later ones derived ids of the same version and order."""
+    first, second, third, fourth = thread_ids(kit, kit.session(two_creations), 4)
+    assert (first, second) == (kit.uid(1), kit.uid(3))
+    assert len({first, second, third, fourth}) == 4
+    assert third.startswith(kit.uid(1)[:19])
+    assert third[14] == "7"
+
+
+def test_creation_with_an_equal_body(kit: Any, two_creations: Any) -> None:
+    """A creation with a body is answered by the recorded one with an equal body."""
+    assert thread_ids(kit, kit.session(two_creations), 1, {"metadata": {"kind": "b"}}) == [kit.uid(2)]
+
+
+def test_creation_with_another_body(kit: Any, two_creations: Any) -> None:
+    """A creation like none recorded takes a recorded one, with the metadata of the request, and says so."""
+    reply = create(kit, kit.session(two_creations), {"metadata": {"kind": "new"}})
+    assert kit.value(reply)["metadata"] == {"kind": "new"}
+    assert head(reply, "graphtape-derived") == "thread"
+
+
+def test_thread_id_of_the_client(kit: Any, two_creations: Any) -> None:
+    """An id that the client brings is the thread's; a second time it exists, unless the client does not mind."""
+    session = kit.session(two_creations)
+    body = {"thread_id": kit.uid(99)}
+    assert thread_ids(kit, session, 1, body) == [kit.uid(99)]
+    again = create(kit, session, body)
+    assert (again.plan.head.status, kit.value(again)["detail"]) == (
+        409,
+        f"Thread with ID {kit.uid(99)} already exists",
+    )
+    assert create(kit, session, {**body, "if_exists": "do_nothing"}).plan.head.status == 200
+    bad = create(kit, session, {"thread_id": "nope"})
+    assert (bad.plan.head.status, kit.value(bad)["detail"]) == (422, "Invalid thread ID: must be a UUID")
+
+
+def test_thread_id_that_was_recorded_with_another(kit: Any) -> None:
+    """A client that makes up its ids is answered by the recorded creation, under its own id."""
+    recording = kit.recording()
+    recording.thread(1, {"thread_id": kit.uid(1), "if_exists": "do_nothing"})
+    reply = create(kit, kit.session(recording), {"thread_id": kit.uid(5), "if_exists": "do_nothing"})
+    assert kit.value(reply)["thread_id"] == kit.uid(5)
+    assert head(reply, "graphtape-derived") is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]"])
+def test_creation_that_is_refused(kit: Any, two_creations: Any, body: bytes) -> None:
+    """A creation without a JSON object is refused as the server does it."""
+    assert create(kit, kit.session(two_creations), body).plan.head.status == 422
+
+
+def test_unknown_thread(kit: Any, two_creations: Any) -> None:
+    """A thread that neither session nor cassette knows is a 404; what is no UUID a 422."""
+    session = kit.session(two_creations)
+    for path in ("", "/state", "/history", "/runs"):
+        reply = kit.ask(session, "GET", f"/threads/{kit.uid(77)}{path}")
+        assert (reply.plan.head.status, kit.value(reply)["detail"]) == (
+            404,
+            f"Thread with ID {kit.uid(77)} not found",
+        )
+        assert kit.ask(session, "GET", f"/threads/nope{path}").plan.head.status == 422
+
+
+def test_new_thread_is_empty(kit: Any, two_creations: Any) -> None:
+    """A brand-new thread has the server's empty state and no history, whatever was recorded."""
+    session = kit.session(two_creations)
+    create(kit, session)
+    state = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state"))
+    assert (state["values"], state["next"], state["checkpoint"]) == ({}, [], None)
+    history = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/history", {"limit": 5})
+    assert kit.value(history) == []
+
+
+def conversation(kit: Any) -> Any:
+    """One thread, one run of two values, read before, inside and after it."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.json("GET", f"/threads/{thread_id}/state", {"stage": "new"})
+    started = recording.now_ms + 1
+    recording.run(thread_id, kit.uid(2), BODY)
+    recording.json("GET", f"/threads/{thread_id}/state", {"stage": "inside"}, start_ms=started + 15)
+    recording.json("GET", f"/threads/{thread_id}/state", {"stage": "after", "id": kit.uid(2)})
+    return recording
+
+
+def state(kit: Any, session: Any, now_ms: float, thread: int = 1) -> Any:
+    return kit.ask(session, "GET", f"/threads/{kit.uid(thread)}/state", now_ms=now_ms)
+
+
+def test_state_of_the_same_stage(kit: Any) -> None:
+    """A state is as recorded where the same stage was recorded: before, inside after as many events, and after."""
+    session = kit.session(conversation(kit))
+    create(kit, session)
+    assert kit.value(state(kit, session, 0)) == {"stage": "new"}
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    assert kit.value(state(kit, session, 15)) == {"stage": "inside"}
+    assert kit.value(state(kit, session, 99))["stage"] == "after"
+
+
+def test_state_of_another_stage(kit: Any) -> None:
+    """Where that stage was not recorded the state is what the stream has shown, and says so."""
+    session = kit.session(conversation(kit))
+    create(kit, session)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    reply = state(kit, session, 25)
+    assert kit.value(reply)["values"] == {"text": "a"}
+    assert head(reply, "graphtape-derived") == "state"
+
+
+def test_reads_agree_with_the_stream_at_every_moment(kit: Any) -> None:
+    """Whatever was recorded, no read is ahead of the stream or behind it."""
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(2), BODY)
+    session = kit.session(recording)
+    create(kit, session)
+    play = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY).play
+    expected = [None, None, {"text": "a"}, {"text": "b"}]
+    for now in range(40):
+        shown = play.position(now * kit.MS)
+        values = kit.value(state(kit, session, now))["values"] or None
+        thread = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}", now_ms=now))
+        run = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", now_ms=now))
+        assert values == thread["values"] == expected[shown], now
+        assert (thread["status"], run["status"]) == (
+            ("idle", "success") if shown == 3 else ("busy", "running" if shown else "pending")
+        )
+
+
+def test_second_conversation_reads_its_own_ids(kit: Any) -> None:
+    """A second thread reads the recorded states under its own ids, also those first seen in a read."""
+    session = kit.session(conversation(kit))
+    create(kit, session)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    mine = kit.value(create(kit, session))["thread_id"]
+    play = kit.ask(session, "POST", f"/threads/{mine}/runs/stream", BODY, now_ms=0).play
+    reply = kit.value(kit.ask(session, "GET", f"/threads/{mine}/state", now_ms=99))
+    assert reply == {"stage": "after", "id": play.run_id}
+    assert play.run_id != kit.uid(2)
+
+
+def test_deep_link(kit: Any) -> None:
+    """A thread that this session has not started answers with its last recorded state, and starts over with a run."""
+    session = kit.session(conversation(kit))
+    assert kit.value(state(kit, session, 7))["stage"] == "after"
+    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}", now_ms=7))["values"] == {"text": "b"}
+    play = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY, now_ms=10).play
+    assert (play.run_id, play.started_ns) == (kit.uid(2), 10 * kit.MS)
+    assert kit.value(state(kit, session, 25))["stage"] == "inside"
+
+
+def test_deep_link_does_not_take_the_id(kit: Any) -> None:
+    """Reading a recorded thread does not keep its creation from giving out that id."""
+    session = kit.session(conversation(kit))
+    state(kit, session, 0)
+    assert thread_ids(kit, session, 1) == [kit.uid(1)]
+    assert kit.value(state(kit, session, 0)) == {"stage": "new"}
+
+
+def test_thread_older_than_the_recording(kit: Any) -> None:
+    """A thread that existed before the recording starts where the recording found it."""
+    recording = kit.recording()
+    recording.json("GET", f"/threads/{kit.uid(1)}/state", {"stage": "found"})
+    recording.run(kit.uid(1), kit.uid(2), BODY)
+    recording.json("GET", f"/threads/{kit.uid(1)}/state", {"stage": "after"})
+    session = kit.session(recording)
+    assert kit.value(state(kit, session, 0)) == {"stage": "found"}
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    assert kit.value(state(kit, session, 99)) == {"stage": "after"}
+
+
+def silent(kit: Any, **more: Any) -> Any:
+    """A run of which no event shows the state, played twice; the state was read after it."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {**BODY, "stream_mode": "custom"}
+    recording.run(thread_id, kit.uid(2), body, [(1, "metadata", {}), (1, "custom", {})])
+    recording.json("GET", f"/threads/{thread_id}/state", {"stage": "after"})
+    session = kit.session(recording, **more)
+    create(kit, session)
+    for _ in range(2):
+        kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    return session
+
+
+def test_state_that_nothing_shows(kit: Any) -> None:
+    """In strict, a state that was recorded at no such stage and that no stream shows is a 422 that says what to record."""
+    reply = state(kit, silent(kit, match="strict"), 99)
+    assert reply.plan.head.status == 422
+    assert "values or checkpoints" in kit.value(reply)["detail"]
+
+
+def test_likely_state(kit: Any) -> None:
+    """In nearest it is the state as recorded after the run that played last, and says so."""
+    reply = state(kit, silent(kit), 99)
+    assert (kit.value(reply), head(reply, "graphtape-match")) == ({"stage": "after"}, "nearest")
+
+
+def test_search_of_this_session(kit: Any, two_creations: Any) -> None:
+    """Threads are searched and counted as this session has them; the total is one more than the page while there is more."""
+    session = kit.session(two_creations)
+    for kind in ("x", "y", "x"):
+        create(kit, session, {"metadata": {"kind": kind}})
+    reply = kit.ask(session, "POST", "/threads/search", {"metadata": {"kind": "x"}, "limit": 1})
+    assert len(kit.value(reply)) == 1
+    assert (head(reply, "x-pagination-total"), head(reply, "x-pagination-next")) == ("2", "1")
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {"metadata": {"kind": "x"}})) == 2
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {"status": "busy"})) == 0
+
+
+def test_search_as_recorded(kit: Any) -> None:
+    """An equal search at the same stage of all threads is answered as recorded; at another it is not."""
+    recording = kit.recording()
+    recording.thread(1)
+    recording.json("POST", "/threads/search", [{"thread_id": kit.uid(1), "was": "recorded"}], {"limit": 3})
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3})) == []
+    create(kit, session)
+    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3}))[0]["was"] == "recorded"
+
+
+def test_update_delete_copy(kit: Any) -> None:
+    """Metadata is merged, a copy is a new thread with the same state, and a deleted thread is gone."""
+    session = kit.session(conversation(kit))
+    create(kit, session)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    path = f"/threads/{kit.uid(1)}"
+    patched = kit.value(kit.ask(session, "PATCH", path, {"metadata": {"a": 1}}, now_ms=99))
+    assert patched["metadata"]["a"] == 1
+    copied = kit.value(kit.ask(session, "POST", f"{path}/copy", now_ms=99))
+    assert copied["thread_id"] != kit.uid(1)
+    assert copied["values"] == {"text": "b"}
+    assert kit.ask(session, "DELETE", path, now_ms=99).plan.head.status == 204
+    assert kit.ask(session, "GET", path, now_ms=99).plan.head.status == 404
+    assert thread_ids(kit, session, 1) != [kit.uid(1)]
+
+
+def test_state_update(kit: Any) -> None:
+    """A recorded update of the state moves the thread to the next stage."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}/state"
+    recording.json("POST", path, {"checkpoint_id": kit.uid(5)}, {"values": {"n": 1}})
+    recording.json("GET", path, {"values": {"n": 1}})
+    session = kit.session(recording)
+    create(kit, session)
+    assert kit.value(kit.ask(session, "GET", path))["values"] == {}
+    assert kit.value(kit.ask(session, "POST", path, {"values": {"n": 1}})) == {"checkpoint_id": kit.uid(5)}
+    assert kit.value(kit.ask(session, "GET", path)) == {"values": {"n": 1}}
+    assert kit.ask(session, "POST", path, {"values": {"n": 2}}).plan.head.status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "cursor", "status", "detail"),
+    [
+        ("stream_modes=bogus", "", 422, "Invalid stream mode: bogus"),
+        ("", "zzz", 422, "Invalid last-event-id: must be a valid Redis stream ID"),
+        ("", "-1", 422, "Invalid last-event-id: must be a valid Redis stream ID"),
+    ],
+)
+def test_thread_stream_that_is_refused(
+    kit: Any, two_creations: Any, query: str, cursor: str, status: int, detail: str
+) -> None:
+    """A thread stream refuses modes and cursors in the server's words."""
+    path = f"/threads/{kit.uid(1)}/stream?{query}"
+    reply = kit.ask(kit.session(two_creations), "GET", path, last_event_id=cursor)
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (status, detail)
+
+
+def test_thread_stream_modes(kit: Any, two_creations: Any) -> None:
+    """Of repeated `stream_modes` the last counts, `stream_mode` is ignored; by the docs they add up."""
+    path = f"/threads/{kit.uid(1)}/stream?stream_modes=lifecycle&stream_modes=state_update&stream_mode=x"
+    answer = kit.ask(kit.session(two_creations), "GET", path)
+    assert isinstance(answer, ThreadStream)
+    assert answer.shows.modes == {"state_update"}
+    recording = kit.recording()
+    session = kit.session(recording, docs_semantics=True)
+    assert kit.ask(session, "GET", path).shows.modes == {"state_update", "lifecycle"}
+
+
+def test_server_reads(kit: Any) -> None:
+    """`/ok` and `/info` are answered as recorded, else as derived."""
+    recording = kit.recording()
+    recording.json("GET", "/info", {"version": "0.16.7"})
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "GET", "/info")) == {"version": "0.16.7"}
+    assert kit.value(kit.ask(session, "GET", "/ok")) == {"ok": True, "services": {}}
+    assert kit.value(kit.ask(kit.session(kit.recording()), "GET", "/info"))["version"] == "graphtape"
