@@ -141,7 +141,7 @@ def _paced(run: Run, streams: int, rate: int) -> Rounds:
     """Streams at their recorded pace; shared by P2 and P3."""
 
     def measure_all() -> Rounds:
-        events = max(10, int(run.size.seconds(4) * rate))
+        events = max(10, int(run.size.seconds(3) * rate))
         tape = replay_tape(run.folder, f"paced-{streams}", events=events, rate=rate)
         load = Load(
             tape.request, streams=streams, spread_ms=min(1000, 1000 / rate * streams / 4), events=events
