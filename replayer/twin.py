@@ -20,7 +20,7 @@ Json = dict[str, Any]
 # The order in which the server prints the metadata of a checkpoint.
 _METADATA_KEYS = (
     "graph_id", "assistant_id", "user_id", "created_by", "run_attempt", "langgraph_version", "langgraph_api_version",
-    "langgraph_plan", "langgraph_host", "langgraph_api_url", "thread_id", "run_id", "source", "step", "parents",
+    "langgraph_plan", "langgraph_host", "langgraph_api_url", "run_id", "thread_id", "source", "step", "parents",
     "langgraph_auth_user_id", "langgraph_request_id",
 )  # fmt: skip
 
@@ -122,34 +122,40 @@ def empty_state() -> Json:
 
 def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
     """All states of a thread, newest first, from its `checkpoints` events; None if a run shows none."""
-    states: list[Json] = []
+    # A run that resumes shows the pending checkpoint once more: what it says of it then is the later truth.
+    states: dict[object, Json] = {}
     for play in thread.runs:
         shown = _read(play, now_ns)
         if not shown.checkpoints:
             told = play.run.options is not None and "checkpoints" in play.run.options.modes
-            if not told and _may_have_changed_unseen(play, now_ns) | shown.has_values:
+            if not told and (shown.has_values or _may_have_changed_unseen(play, now_ns)):
                 return None
             continue
         interrupts = plain_interrupts(play, now_ns)
         for position, payload in enumerate(shown.checkpoints):
             last = position == len(shown.checkpoints) - 1
-            states.append(_state(payload, shown, interrupts if last else [], thread.thread_id))
-    return states[::-1]
+            state = _state(payload, play, shown, interrupts if last else [], thread.thread_id)
+            states[state["checkpoint_id"] or len(states)] = state
+    return [*states.values()][::-1]
 
 
 def plain_interrupts(play: Play, now_ns: int) -> list[Json]:
-    """A run's interrupts as threads and states show them: without `response_schema`."""
-    found = interrupts_of(play, now_ns) or []
-    return [{"id": one.get("id"), "value": one.get("value")} for one in found]
+    """A run's interrupts as threads and states show them."""
+    return _plain(interrupts_of(play, now_ns) or [])
 
 
-def _state(payload: Json, shown: _Shown, interrupts: list[Json], thread_id: str) -> Json:
+def _plain(interrupts: list[Json]) -> list[Json]:
+    """Without `response_schema`, which only streams have."""
+    return [{"id": one.get("id"), "value": one.get("value")} for one in interrupts]
+
+
+def _state(payload: Json, play: Play, shown: _Shown, interrupts: list[Json], thread_id: str) -> Json:
     config = _configurable(payload.get("config"))
     parent = _configurable(payload.get("parent_config"))
     metadata = {**config, **shown.metadata, **(payload.get("metadata") or {}), "thread_id": thread_id}
     checkpoint_id = config.get("checkpoint_id")
     created_us = uuid_unix_us(checkpoint_id) if isinstance(checkpoint_id, str) else None
-    tasks = [_task(task, shown, interrupts) for task in payload.get("tasks") or []]
+    tasks = [_task(task, play, shown, interrupts) for task in payload.get("tasks") or []]
     return {
         "values": payload.get("values"),
         "next": payload.get("next") or [],
@@ -164,20 +170,23 @@ def _state(payload: Json, shown: _Shown, interrupts: list[Json], thread_id: str)
     }
 
 
-def _task(task: Json, shown: _Shown, interrupts: list[Json]) -> Json:
+def _task(task: Json, play: Play, shown: _Shown, interrupts: list[Json]) -> Json:
     state = task.get("state")
     identifier = str(task.get("id"))
-    finished = identifier in shown.results
+    result = shown.results.get(identifier) or None
+    if task.get("name") == "__start__":
+        # The task that takes in the input has no events of its own.
+        result = play.run.body.get("input")
     inner = _configurable(state) if isinstance(state, dict) else None
     return {
         "id": task.get("id"),
         "name": task.get("name"),
         "path": ["__pregel_pull", task.get("name")],
         "error": task.get("error"),
-        "interrupts": interrupts or task.get("interrupts") or [],
+        "interrupts": interrupts or _plain(task.get("interrupts") or []),
         "checkpoint": inner,
         "state": None,
-        "result": (shown.results[identifier] or None) if finished else None,
+        "result": result,
     }
 
 
@@ -205,6 +214,7 @@ def thread_object(thread: SessionThread, created: Json | None, assistant: Json, 
     if not known:
         return None
     moment = iso(uuid_unix_us(thread.thread_id) or 0)
+    # Wall times are recorded ones: a replay says when it was, not when it is.
     base: Json = {
         "thread_id": thread.thread_id,
         "created_at": moment,
@@ -222,6 +232,7 @@ def thread_object(thread: SessionThread, created: Json | None, assistant: Json, 
         return base
     status = thread.status(now_ns)
     base["metadata"] = {**base["metadata"], **assistant}
+    base["updated_at"] = base["state_updated_at"] = _recorded_moment(latest, now_ns)
     base.update(
         status=status, config={"configurable": {}}, values=values, error=latest.error(now_ns), interrupts={}
     )
@@ -244,7 +255,7 @@ def run_object(play: Play, recorded: Json | None, assistant: Json, now_ns: int) 
     if recorded is not None:
         return {**recorded, "status": status}
     body = play.run.body
-    created = iso(uuid_unix_us(play.run_id) or 0)
+    modes = body.get("stream_mode") or ["values"]
     return {
         "run_id": play.run_id,
         "thread_id": play.thread_id,
@@ -254,18 +265,48 @@ def run_object(play: Play, recorded: Json | None, assistant: Json, now_ns: int) 
         "kwargs": {
             "input": body.get("input"),
             "command": body.get("command"),
-            "config": body.get("config") or {},
+            "config": {**(body.get("config") or {}), **_shown_config(play)},
             "context": body.get("context") or {},
-            "stream_mode": sorted(play.options.modes),
+            "stream_mode": [modes] if isinstance(modes, str) else modes,
             "interrupt_before": body.get("interrupt_before"),
             "interrupt_after": body.get("interrupt_after"),
+            "webhook": body.get("webhook"),
+            "feedback_keys": body.get("feedback_keys"),
+            "temporary": False,
             "subgraphs": play.options.subgraphs,
             "resumable": play.options.resumable,
+            "checkpoint_during": body.get("checkpoint_during", True),
+            "durability": body.get("durability") or "async",
         },
         "multitask_strategy": body.get("multitask_strategy") or "enqueue",
-        "created_at": created,
-        "updated_at": created,
+        "created_at": iso(uuid_unix_us(play.run_id) or 0),
+        "updated_at": _recorded_moment(play, now_ns),
+        "langsmith_session_name": None,
     }
+
+
+def _shown_config(play: Play) -> Json:
+    """The config of a run as its first checkpoint and its first task show it."""
+    found: Json = {}
+    for event in play.tape.events:
+        if event.block.name == "checkpoints" and "configurable" not in found:
+            config = _configurable(parsed(play.ids.apply(event.block.data or b"")).get("config"))
+            kept = {key: value for key, value in config.items() if not key.startswith("checkpoint_")}
+            found["configurable"] = {**kept, "__pregel_node_finished": None}
+        elif event.block.name == "tasks":
+            metadata = parsed(play.ids.apply(event.block.data or b"")).get("metadata") or {}
+            found["metadata"] = {key: value for key, value in metadata.items() if key != "run_id"}
+            break
+    return found
+
+
+def _recorded_moment(play: Play, now_ns: int) -> str:
+    """The wall time at which the recording saw the last event that has been shown here."""
+    summary = play.run.call.summary
+    shown = play.shown_events(now_ns)
+    at_ns = summary.at_ns + (shown[-1].at_ns if shown else 0)
+    recording = play.run.call.cassette.recordings[summary.recording - 1]
+    return iso((recording.started_unix_ns + at_ns) // 1000)
 
 
 def final_values_known(run: RecordedRun) -> bool:
