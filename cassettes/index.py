@@ -467,6 +467,9 @@ class IndexBuilder:
             entry.response_ns, entry.status = at_ns, response.status
             entry.content_type = content_type_of(response.headers)
             entry.touch(self.segment)
+        elif type_ == RecordType.ASKED:
+            decode(record, at_ns, recording=len(self.recordings))
+            self._entry(number).touch(self.segment)
         elif type_ == RecordType.REQUEST_END:
             self._entry(number).touch(self.segment)
         elif type_ == RecordType.END:

@@ -60,6 +60,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What the client had in its own request where a recorder that widens sent something else."""
+
+    at_ns: int
+    body: Mapping[str, bytes | None] = field(default_factory=dict)
+    """Members of the JSON body, as the client wrote their values; None where it had none."""
+    headers: Headers = ()
+    """Fields that the upstream did not get like this."""
+    target: str | None = None
+    """The client's, if another."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """A response head as the upstream sent it, after redaction."""
 
@@ -119,6 +133,8 @@ class Exchange:
     """Words on the ending, e.g. the transport error."""
     request_complete: bool = True
     """False if the client went away inside its request body."""
+    asked: Asked | None = None
+    """The client's own request, if `request` was widened."""
 
     @property
     def body(self) -> bytes:

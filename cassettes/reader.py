@@ -27,7 +27,16 @@ from graphtape.cassettes.framing import (
 from graphtape.cassettes.index import IndexBuilder, Row, SegmentRow, segments_of, summary_of
 from graphtape.cassettes.indexfile import read_index, read_trailer
 from graphtape.cassettes.limits import MAX_SEGMENT_BYTES
-from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Recording, Request, Response
+from graphtape.cassettes.model import (
+    Asked,
+    Chunk,
+    Ending,
+    Exchange,
+    ExchangeSummary,
+    Recording,
+    Request,
+    Response,
+)
 from graphtape.cassettes.records import (
     BadRecord,
     BodyPart,
@@ -149,6 +158,7 @@ class Cassette:
         body: list[bytes] = []
         chunks: list[Chunk] = []
         complete = False
+        asked: Asked | None = None
         recording = self._row(number)[0]
         for record in self._records_of(number):
             content = record.content
@@ -164,6 +174,8 @@ class Cassette:
                 complete = True
             elif isinstance(content, End):
                 end = content
+            elif isinstance(content, Asked):
+                asked = content
         return Exchange(
             number=number,
             recording=recording,
@@ -175,6 +187,7 @@ class Cassette:
             ended_ns=end.at_ns if end else None,
             detail=end.detail if end else "",
             request_complete=complete,
+            asked=asked,
         )
 
     def request(self, number: int) -> tuple[Request, bytes]:
@@ -190,6 +203,15 @@ class Cassette:
             elif isinstance(content, RequestEnd):
                 break
         return self._found(number, request), b"".join(body)
+
+    def asked(self, number: int) -> Asked | None:
+        """What the client asked, if its request was widened; None if it went out as it came."""
+        for record in self._records_of(number):
+            if isinstance(record.content, Asked):
+                return record.content
+            if isinstance(record.content, BodyPart | RequestEnd | Response):
+                break
+        return None
 
     def response(self, number: int) -> Response | None:
         """The response head of an exchange; None if there was none."""

@@ -24,7 +24,7 @@ from graphtape.cassettes.limits import (
     MAX_SEGMENT_RECORDS,
     MAX_TIME_NS,
 )
-from graphtape.cassettes.model import Chunk, Ending, Headers, Recording, Request, Response
+from graphtape.cassettes.model import Asked, Chunk, Ending, Headers, Recording, Request, Response
 
 RawRecord = tuple[Any, ...]
 """A record as msgpack gives it: `(type, dt_ns, exchange, ...)`."""
@@ -44,7 +44,7 @@ class RecordType(IntEnum):
     CHUNK = 6
     END = 7
     ASKED = 8
-    """Reserved: the client's own request beside a widened one."""
+    """The client's own request beside a widened one."""
     MASK = 9
     """Reserved: what was masked after it had been written."""
 
@@ -87,7 +87,7 @@ class Unknown:
     fields: tuple[Any, ...]
 
 
-Content = Recording | Request | BodyPart | RequestEnd | Response | Chunk | End | Unknown
+Content = Recording | Request | BodyPart | RequestEnd | Response | Chunk | End | Asked | Unknown
 
 
 class Record(NamedTuple):
@@ -331,6 +331,34 @@ def _encode_end(content: End) -> tuple[Any, ...]:
     return (head,)
 
 
+def _decode_asked(record: RawRecord, at_ns: int, number: int) -> Asked:
+    head = _head(record, "asked")
+    body = dict(_expect(head.pop("body", {}), dict, "body of an asked record"))
+    for name, value in body.items():
+        _expect(name, str, "a name in the body of an asked record")
+        if value is not None:
+            _expect(value, bytes, "a value in the body of an asked record")
+    target = head.pop("target", None)
+    return Asked(
+        at_ns=at_ns,
+        body=body,
+        headers=_headers(head.pop("headers", ()), "asked record"),
+        target=None if target is None else _expect(target, str, "target of an asked record"),
+        extra=head,
+    )
+
+
+def _encode_asked(content: Asked) -> tuple[Any, ...]:
+    head: dict[str, Any] = {}
+    if content.body:
+        head["body"] = dict(content.body)
+    if content.headers:
+        head["headers"] = content.headers
+    if content.target is not None:
+        head["target"] = content.target
+    return ({**head, **content.extra},)
+
+
 class _Codec(NamedTuple):
     content: type
     known_items: int
@@ -346,6 +374,7 @@ _CODECS: Final[Mapping[int, _Codec]] = {
     RecordType.RESPONSE: _Codec(Response, 4, _decode_response, _encode_response),
     RecordType.CHUNK: _Codec(Chunk, 5, _decode_chunk, _encode_chunk),
     RecordType.END: _Codec(End, 4, _decode_end, _encode_end),
+    RecordType.ASKED: _Codec(Asked, 4, _decode_asked, _encode_asked),
 }
 _TYPE_OF: Final[Mapping[type, int]] = {codec.content: int(type_) for type_, codec in _CODECS.items()}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from graphtape.cassettes import Chunk, Ending, Recording, Request, Response
 from graphtape.cassettes.limits import MAX_ARRAY_ITEMS, MAX_RECORD_BYTES, MAX_SEGMENT_RECORDS, MAX_TIME_NS
+from graphtape.cassettes.model import Asked
 from graphtape.cassettes.records import (
     BadRecord,
     BodyPart,
@@ -45,6 +46,8 @@ RECORDS = [
     Record(1, 5, Chunk(5, b""), (2,)),
     Record(1, 5, End(5, Ending.COMPLETE)),
     Record(1, 5, End(5, Ending.UPSTREAM_BROKE, "why", {"later": None})),
+    Record(1, 5, Asked(5)),
+    Record(1, 5, Asked(5, {"stream_mode": b'"values"', "new": None}, HEADERS, "/p?q", {"later": 1}), ("more",)),
     Record(7, 5, Unknown(5, 99, ("any", b"thing", 1.5, None))),
 ]
 
@@ -148,6 +151,12 @@ BAD_RECORDS: list[tuple[Any, ...]] = [
     (7, 0, 1),
     (7, 0, 1, {"ending": 1}),
     (7, 0, 1, {"ending": "complete", "detail": 1}),
+    (8, 0, 1),
+    (8, 0, 1, {"body": b"{}"}),
+    (8, 0, 1, {"body": {b"stream_mode": b"1"}}),
+    (8, 0, 1, {"body": {"stream_mode": "values"}}),
+    (8, 0, 1, {"headers": {}}),
+    (8, 0, 1, {"target": b"/"}),
 ]
 
 
