@@ -9,12 +9,12 @@ no aiohttp. One rule: nothing reaches the writer before the redactor has seen it
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.errors import CassetteError
-from graphtape.cassettes.model import Ending
+from graphtape.cassettes.model import Asked, Ending
 from graphtape.cassettes.records import End, Record
 from graphtape.cassettes.redaction import BodyMasker, Redactor
 from graphtape.protocol.headers import Headers, get
@@ -199,6 +199,22 @@ class ExchangeCapture:
     def is_stream(self) -> bool:
         """True if the response is an event stream."""
         return self._events is not None
+
+    def asked(self, members: Mapping[str, bytes | None], headers: Headers, target: str | None) -> None:
+        """The request was widened; this is what the client had where the upstream got something else.
+
+        Args:
+            members: of the body, as JSON text; None where the client had none.
+            headers: fields that the upstream did not get like this.
+            target: the client's, if another.
+        """
+        redactor = self._capture.redactor
+        clean = redactor.headers(headers)[0]
+        shown = None if target is None else redactor.target(target)[0]
+        at_ns = self.started_ns
+        self._write(
+            lambda writer: writer.add(Record(self.number, at_ns, Asked(at_ns, members, clean, shown)))
+        )
 
     def request_body(self, data: bytes) -> None:
         """The client sent a piece of its body."""

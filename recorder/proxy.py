@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from aiohttp import web
@@ -25,12 +27,20 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.headers import Headers, end_to_end, get, rewrite_location
 from graphtape.recorder.capture import Capture, ExchangeCapture
 from graphtape.recorder.downstream import Downstream
-from graphtape.recorder.shaping import Shape, Shaper
+from graphtape.recorder.shape import Passage, Shape
+from graphtape.recorder.shaping import Shaper
 from graphtape.recorder.turn import FlushTurn
 from graphtape.recorder.upstream import Upstream, UpstreamBroke, UpstreamConnection, UpstreamFailed
+from graphtape.recorder.widening import LARGEST_BODY_BYTES
 
 LARGEST_HEAD_BYTES = 1 << 19
 """Larger heads are refused: ten times what servers allow, half of what a cassette takes."""
+
+OWN_QUESTION_S = 10.0
+"""How long the upstream may take to answer what the recorder itself asks; then it does without."""
+
+LARGEST_SHAPED_BYTES = 32 << 20
+"""Larger answers that would have to be held in memory to be shaped pass as they came."""
 
 _LOCATIONS = frozenset({b"location", b"content-location"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -130,12 +140,7 @@ class Proxy:
         if not target.startswith("/"):
             text = f"graphtape forwards requests for a path; {request.method} {target[:100]} is none"
             return _local(answer, 400, "Bad Request", text)
-        version = f"{request.version.major}.{request.version.minor}"
-        try:
-            exchange = self._capture.exchange(request.method, target, headers, version)
-        except CassetteError as error:
-            return _local(answer, 500, "Internal Server Error", str(error))
-        relay = _Relay(self, request, answer, exchange, host=host or self._own_address, origin=origin)
+        relay = _Relay(self, request, answer, host=host or self._own_address, origin=origin)
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
@@ -168,8 +173,13 @@ class Proxy:
         """Named values can only be found in responses that are not compressed."""
         return self._capture.redactor.knows_values
 
-    def shape_for(self, request: web.BaseRequest, target: str) -> Shape | None:
-        return self._shaper.shape_for(request.method, target, request.raw_headers) if self._shaper else None
+    @property
+    def capture(self) -> Capture:
+        return self._capture
+
+    @property
+    def shaper(self) -> Shaper | None:
+        return self._shaper
 
     def response_headers(self, headers: Headers, origin: str | None, host: str) -> Headers:
         """The upstream's headers as this client gets them."""
@@ -193,7 +203,6 @@ class _Relay:
         proxy: Proxy,
         request: web.BaseRequest,
         answer: Downstream,
-        exchange: ExchangeCapture,
         *,
         host: str,
         origin: str | None,
@@ -201,18 +210,23 @@ class _Relay:
         self._proxy = proxy
         self._request = request
         self._answer = answer
-        self._exchange = exchange
+        self._captured: ExchangeCapture | None = None
+        self._shape: Shape | None = None
+        self._read: deque[bytes] = deque()
+        """What of the request body has been read and not yet passed on."""
         self._host = host
         self._origin = origin
         self._connection: UpstreamConnection | None = None
         self._upload: asyncio.Task[None] | None = None
         self._upload_broke = False
         self._has_head = False
+        self._went_on = False
 
     async def run(self, target: str) -> None:
         """Forward the request, relay the answer, and record how it ended."""
         try:
-            await self._forward(target)
+            await self._prepare(target)
+            await self._forward(target if self._shape is None else self._shape.target)
         except UpstreamFailed as error:
             if self._upload_broke:
                 self._give_up(Ending.CLIENT_LEFT, "the request body broke off")
@@ -220,6 +234,8 @@ class _Relay:
                 await self._stand_in(error.status, str(error))
         except UpstreamBroke as error:
             self._exchange.end(Ending.UPSTREAM_BROKE, str(error))
+            # What a shape has held back, waiting for what followed, the client would have had by now.
+            self._pass_on([] if self._shape is None or not self._answer.started else self._shape.finish())
             self._proxy.turn.then(self._answer.break_off)
             await self._proxy.turn.settled()
         except asyncio.CancelledError:
@@ -231,7 +247,8 @@ class _Relay:
             self._give_up(Ending.CLIENT_LEFT, str(error))
         except CassetteError as error:
             # Nothing passes unrecorded; the recorder is being stopped by whoever watches the turn.
-            self._exchange.end(Ending.RECORDER_STOPPED, str(error))
+            if self._captured is not None:
+                self._captured.end(Ending.RECORDER_STOPPED, str(error))
             if self._answer.started:
                 self._answer.break_off()
             else:
@@ -241,6 +258,62 @@ class _Relay:
                 self._upload.cancel()
             if self._connection is not None:
                 self._connection.close()
+            if self._shape is not None and not self._has_head:
+                self._shape.abandon()
+
+    @property
+    def _exchange(self) -> ExchangeCapture:
+        assert self._captured is not None, "the exchange has not begun"
+        return self._captured
+
+    async def _prepare(self, target: str) -> None:
+        """Find the shape of this exchange, which may take its whole request body, and begin recording it."""
+        request, shaper = self._request, self._proxy.shaper
+        headers: Headers = request.raw_headers
+        try:
+            if shaper is not None:
+                body = None
+                if shaper.wants_body(request.method, target, headers):
+                    self._let_body_come()
+                    body = await self._read_body()
+                    if body is None:
+                        shaper = None  # larger than can be held: it passes as it is
+                if shaper is not None:
+                    self._shape = shaper.shape_for(request.method, target, headers, body)
+        finally:
+            shape = self._shape
+            version = f"{request.version.major}.{request.version.minor}"
+            if shape is not None:
+                target, headers = shape.target, shape.headers
+                if shape.body is not None:
+                    self._read = deque([shape.body])
+            self._captured = self._proxy.capture.exchange(request.method, target, headers, version)
+            if shape is not None:
+                self._captured.asked(shape.own, shape.own_headers, shape.own_target)
+
+    async def _read_body(self) -> bytes | None:
+        """The whole request body; None if it is too large."""
+        size = 0
+        while data := await self._request.content.readany():
+            self._read.append(data)
+            size += len(data)
+            if size > LARGEST_BODY_BYTES:
+                return None
+        return b"".join(self._read)
+
+    def _let_body_come(self) -> None:
+        if (
+            get(self._request.raw_headers, b"expect") or b""
+        ).lower() == b"100-continue" and not self._went_on:
+            self._went_on = True
+            self._answer.go_on()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        """The request body for the upstream: what was read already, then what comes."""
+        while self._read:
+            yield self._read.popleft()
+        while data := await self._request.content.readany():
+            yield data
 
     async def _forward(self, target: str) -> None:
         request, exchange = self._request, self._exchange
@@ -250,10 +323,8 @@ class _Relay:
                 "graphtape does not record WebSocket connections; use the HTTP streaming routes "
                 "(runs/stream, or POST stream/events) through it, or connect to the server directly",
             )
-        if (get(request.raw_headers, b"expect") or b"").lower() == b"100-continue":
-            self._answer.go_on()
+        self._let_body_come()
         headers = self._request_headers()
-        shape = self._proxy.shape_for(request, target)
         method = request.method
         connection = self._connection = await self._proxy.upstream.connect()
         connection.expect(method)
@@ -277,9 +348,21 @@ class _Relay:
             )
         exchange.response(message.code, message.reason, message.raw_headers)
         passed = self._proxy.response_headers(message.raw_headers, self._origin, self._host)
+        passage = (
+            Passage.AS_IT_IS
+            if self._shape is None
+            else self._shape.response(message.code, message.raw_headers)
+        )
         turn, answer = self._proxy.turn, self._answer
-        turn.then(partial(answer.head, message.code, message.reason, passed))
-        await self._relay_body(connection, shape)
+        begin = partial(answer.head, message.code, message.reason)
+        if self._shape is not None and passage is Passage.WHOLE:
+            await self._relay_whole(connection, self._shape, begin, passed)
+        elif self._shape is not None and passage is Passage.PIECEWISE:
+            turn.then(partial(begin, without(passed, b"content-length")))
+            await self._relay_pieces(connection, self._shape)
+        else:
+            turn.then(partial(begin, passed))
+            await self._relay_body(connection)
         exchange.end(Ending.COMPLETE)
         turn.then(answer.finish)
         await turn.settled()
@@ -287,18 +370,74 @@ class _Relay:
             self._connection = None
             self._proxy.upstream.release(connection)
 
-    async def _relay_body(self, connection: UpstreamConnection, shape: Shape | None) -> None:
+    async def _relay_body(self, connection: UpstreamConnection) -> None:
         turn, answer, exchange = self._proxy.turn, self._answer, self._exchange
         delayed = False
         while data := await connection.read():
             exchange.chunk(data, delayed=delayed)
-            turn.then(partial(answer.body, data if shape is None else shape.feed(data)))
-            delayed = answer.is_behind
-            if delayed:
-                await turn.settled()
-                await answer.drain()
-        if shape is not None and (rest := shape.finish()):
-            turn.then(partial(answer.body, rest))
+            turn.then(partial(answer.body, data))
+            delayed = await self._let_client_read()
+
+    async def _relay_pieces(self, connection: UpstreamConnection, shape: Shape) -> None:
+        delayed = False
+        while data := await connection.read():
+            self._exchange.chunk(data, delayed=delayed)
+            self._pass_on(shape.feed(data))
+            delayed = await self._let_client_read()
+        self._pass_on(shape.finish())
+        if (question := shape.question) is not None:
+            self._pass_on(shape.answer(await self._ask(question)))
+
+    async def _relay_whole(
+        self, connection: UpstreamConnection, shape: Shape, begin: Callable[[Headers], None], passed: Headers
+    ) -> None:
+        turn, answer = self._proxy.turn, self._answer
+        held = b""
+        while data := await connection.read():
+            self._exchange.chunk(data)
+            held += data
+            if len(held) > LARGEST_SHAPED_BYTES:
+                turn.then(partial(begin, passed))
+                turn.then(partial(answer.body, held))
+                await self._let_client_read()
+                await self._relay_body(connection)
+                return
+        body = shape.narrowed(held)
+        length = str(len(body)).encode("ascii")
+        turn.then(partial(begin, with_value(passed, b"content-length", length)))
+        turn.then(partial(answer.body, body))
+
+    def _pass_on(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._proxy.turn.then(partial(self._answer.body, piece))
+
+    async def _let_client_read(self) -> bool:
+        """Wait while the client is behind; whether it was."""
+        if not self._answer.is_behind:
+            return False
+        await self._proxy.turn.settled()
+        await self._answer.drain()
+        return True
+
+    async def _ask(self, target: str) -> bytes | None:
+        """A question of the recorder's own to the upstream, which is not recorded; None without a good answer."""
+        dropped = (b"content-length", b"content-type", b"transfer-encoding", b"last-event-id")
+        headers = (*without(self._request_headers(), *dropped), (b"last-event-id", b"-1"))
+        try:
+            connection = await self._proxy.upstream.connect(fresh=True)
+            try:
+                connection.expect("GET")
+                connection.send(self._proxy.upstream.head_bytes("GET", target, headers))
+                async with asyncio.timeout(OWN_QUESTION_S):
+                    message = await connection.head()
+                    body = b""
+                    while (data := await connection.read()) and len(body) <= LARGEST_SHAPED_BYTES:
+                        body += data
+            finally:
+                connection.close()
+        except (UpstreamFailed, UpstreamBroke, TimeoutError):
+            return None
+        return body if message.code == 200 else None
 
     async def _first_answer(self, connection: UpstreamConnection) -> RawResponseMessage:
         """Send the body, if there is one, and wait for the response head."""
@@ -333,7 +472,7 @@ class _Relay:
         request, exchange = self._request, self._exchange
         is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
         loop = asyncio.get_running_loop()
-        while data := await request.content.readany():
+        async for data in self._pieces():
             exchange.request_body(data)
             connection.send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
             await connection.drain()
@@ -346,7 +485,7 @@ class _Relay:
 
     def _request_headers(self) -> Headers:
         """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""
-        raw = self._request.raw_headers
+        raw: Headers = self._request.raw_headers if self._shape is None else self._shape.headers
         target = self._proxy.upstream.target
         keep = set(end_to_end(raw))
         has_authorization = get(raw, b"authorization") is not None
@@ -373,7 +512,7 @@ class _Relay:
     async def _stand_in(self, status: int, detail: str) -> None:
         """Answer in the upstream's place, and record that."""
         if not self._exchange.request_complete and self._request.content.is_eof():
-            while data := await self._request.content.readany():
+            async for data in self._pieces():
                 self._exchange.request_body(data)
             self._exchange.request_end()
         reason = {501: "Not Implemented", 502: "Bad Gateway", 504: "Gateway Timeout"}[status]
@@ -410,6 +549,16 @@ def _local(answer: Downstream, status: int, reason: str, detail: str) -> Downstr
     answer.body(body)
     answer.finish()
     return answer
+
+
+def without(headers: Headers, *names: bytes) -> Headers:
+    """The headers less these fields, given in lower case."""
+    return tuple(field for field in headers if field[0].lower() not in names)
+
+
+def with_value(headers: Headers, name: bytes, value: bytes) -> Headers:
+    """The headers with another value in the field of this name, if it is there."""
+    return tuple((key, value if key.lower() == name else old) for key, old in headers)
 
 
 def _size(headers: Headers) -> int:

@@ -84,7 +84,8 @@ class Recorder:
         upstream_timeout: seconds the upstream may take to send a response head.
         sync_interval: seconds after which what was written is synced to the disk, off the loop.
         pass_on_write_error: let traffic go on unrecorded when the cassette cannot be written; else stop.
-        widen: see `graphtape.recorder.shaping`.
+        widen: ask the upstream for everything, and give clients what they asked; see `graphtape.recorder.shaping`.
+        widen_events: with `widen`, ask for the mode `events` too, which changes what runs do.
         clock: the clock of all recorded times.
         progress: who is told.
         path: the cassette's path, for the report.
@@ -106,6 +107,7 @@ class Recorder:
         sync_interval: float = 0.1,
         pass_on_write_error: bool = False,
         widen: bool = False,
+        widen_events: bool = False,
         clock: Clock | None = None,
         progress: Progress | None = None,
         path: str = "",
@@ -113,7 +115,6 @@ class Recorder:
         self._clock = clock or SystemClock()
         self._target = parse_upstream(upstream)
         self._upstream = Upstream(self._target, connect_timeout_s=connect_timeout)
-        self._shaper: Shaper | None = make_shaper(widen=widen)
         self._open_writer = writer
         self._host, self._port = host, port
         self._redactor = redactor or Redactor()
@@ -123,6 +124,9 @@ class Recorder:
         self._sync_interval_ns = int(sync_interval * 1e9)
         self._pass_on_write_error = pass_on_write_error
         self._progress = progress or Progress(None, self._clock)
+        self._shaper: Shaper | None = make_shaper(
+            widen=widen or widen_events, clock=self._clock, events=widen_events, say=self._progress.say
+        )
         self._path = path
         self._writer: Writer | None = None
         self._capture: Capture | None = None
@@ -313,6 +317,7 @@ async def record(
     sync_interval: float = 0.1,
     on_write_error: str = "stop",
     widen: bool = False,
+    widen_events: bool = False,
     clock: Clock | None = None,
     announce: Callable[[str], None] = print,
     progress: TextIO | None = None,
@@ -324,6 +329,7 @@ async def record(
         redact: further names of headers, query parameters and JSON members to mask.
         redact_env: environment variables whose values are masked wherever they stand.
         on_write_error: `stop` (nothing passes unrecorded) or `pass` (traffic goes on).
+        widen, widen_events: ask the upstream for all modes and subgraphs (and for `events`); see docs/widening.md.
         announce: gets the one line `graphtape: listening on http://HOST:PORT` once clients can connect.
         progress: where a person looks (stderr); None for silence.
         stop: ends the recording; without it, it runs until it is cancelled.
@@ -354,6 +360,7 @@ async def record(
         sync_interval=sync_interval,
         pass_on_write_error=on_write_error == "pass",
         widen=widen,
+        widen_events=widen_events,
         clock=used_clock,
         progress=shown,
         path=path,
