@@ -125,11 +125,12 @@ def join_run(turn: Turn) -> Answer:
     if same is not None:
         plan = recorded_plan(same, play.ids)
         return RunWait(play, plan.head, plan, cancel_on_disconnect=cancels, note=broken_note(plan.detail))
-    if play.tape.whole and wait_answer(play, END_OF_TIME_NS) is None:
+    late = play.finished(turn.now_ns)
+    if play.tape.whole and wait_answer(play, END_OF_TIME_NS, late=late) is None:
         return not_recorded("What the run answers in the end", WAIT_HOW)
     head = wait_head(play.run.call, run_locations(play.thread_id, play.run_id, "join"))
     note = broken_note("" if play.tape.whole else play.tape.detail)
-    return RunWait(play, head, None, cancel_on_disconnect=cancels, note=note)
+    return RunWait(play, head, None, late=late, cancel_on_disconnect=cancels, note=note)
 
 
 def get_run(turn: Turn) -> Answer:

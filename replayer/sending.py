@@ -150,7 +150,7 @@ class Sender:
             return b"{}"
         if answer.body is not None:
             return answer.body.body.lstrip(b"\n")
-        return orjson.dumps(wait_answer(answer.play, END_OF_TIME_NS))
+        return orjson.dumps(wait_answer(answer.play, END_OF_TIME_NS, late=answer.late))
 
     async def _wait_at_speed(self, answer: RunWait) -> WireResponse:
         play, clock = answer.play, self.clock

@@ -320,22 +320,41 @@ def final_values_known(run: RecordedRun) -> bool:
     return False
 
 
-def wait_answer(play: Play, now_ns: int) -> Any:
-    """What `wait` and `join` answer at the end of a run, from its events (docs/agent-server.md, section 6).
+def wait_answer(play: Play, now_ns: int, *, late: bool = False) -> Any:
+    """What `wait` and `join` answer at the end of a run (docs/agent-server.md, section 6); None if no event shows it.
 
-    Returns None if no event shows it.
+    Args:
+        late: asked when the run was over: then the server looks at the thread, not at events.
     """
     error = play.error(now_ns)
     if error is not None:
         return {"__error__": error}
-    interrupts = interrupts_of(play, now_ns) or []
-    shown = _read(play, now_ns)
-    if len(interrupts) > 1:
-        return {"__interrupt__": interrupts}
-    if shown.has_values:
-        return {**shown.values, "__interrupt__": interrupts} if interrupts else shown.values
+    if play.final is not None:
+        return play.final
+    latest: Any = None
+    interrupting: list[Json] = []
+    for event in play.shown_events(now_ns) if not late else ():
+        name = event.block.name or ""
+        if name not in ("values", "updates") or name not in play.options.modes:
+            continue
+        payload = parsed(play.ids.apply(event.block.data or b""))
+        if isinstance(payload, dict) and payload.get("__interrupt__"):
+            interrupting.append(payload)
+        elif name == "values":
+            latest = payload
+    if len(interrupting) == 1:
+        return interrupting[0]
+    if interrupting:
+        # Each event counts: with `updates` and `values` one interrupt is named twice.
+        return {"__interrupt__": [one for payload in interrupting for one in payload["__interrupt__"]]}
+    if latest is not None:
+        return latest
+    interrupts = plain_interrupts(play, now_ns)
     if interrupts:
         return {"__interrupt__": interrupts}
+    shown = _read(play, now_ns)
+    if shown.has_values:
+        return shown.values
     return shown.checkpoints[-1].get("values") if shown.checkpoints else None
 
 
