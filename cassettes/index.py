@@ -475,7 +475,9 @@ class IndexBuilder:
         elif type_ == RecordType.END:
             end = decode(record, at_ns, recording=len(self.recordings)).content
             assert isinstance(end, End)
-            self._entry(number).touch(self.segment)
+            entry = self._entry(number)
+            entry.touch(self.segment)
+            entry.redacted = entry.redacted or bool(end.redacted)
             self.end_exchange(number, end.ending, at_ns)
         elif number in self.open:
             # An unknown record of a known exchange: it must be found with it.

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self, overload
 
@@ -179,7 +179,7 @@ class Cassette:
         return Exchange(
             number=number,
             recording=recording,
-            request=self._found(number, request),
+            request=_with_late_masks(self._found(number, request), end),
             request_body=b"".join(body),
             response=response,
             chunks=tuple(chunks),
@@ -194,6 +194,7 @@ class Cassette:
         """The request of an exchange and its body."""
         request: Request | None = None
         body: list[bytes] = []
+        end: End | None = None
         for record in self._records_of(number):
             content = record.content
             if isinstance(content, Request):
@@ -202,7 +203,13 @@ class Cassette:
                 body.append(content.data)
             elif isinstance(content, RequestEnd):
                 break
-        return self._found(number, request), b"".join(body)
+        found = self._found(number, request)
+        if summary_of(number, self._row(number)).redacted:
+            # What was masked in a body is known to the end record, which stands in the last segment.
+            *_, last = self._segments_of(number)
+            for record in self._decoded(last, number):
+                end = record.content if isinstance(record.content, End) else end
+        return _with_late_masks(found, end), b"".join(body)
 
     def asked(self, number: int) -> Asked | None:
         """What the client asked, if its request was widened; None if it went out as it came."""
@@ -453,6 +460,13 @@ class Cassette:
                 self.path, offset=self._data_end, reason=f"the index places exchange {number} where it is not"
             )
         return request
+
+
+def _with_late_masks(request: Request, end: End | None) -> Request:
+    """The request with what its end record says was masked in bodies and responses."""
+    if end is None or not end.redacted:
+        return request
+    return replace(request, redacted=tuple(dict.fromkeys((*request.redacted, *end.redacted))))
 
 
 def _compare(stored: IndexBuilder, found: IndexBuilder) -> None:

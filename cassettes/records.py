@@ -77,6 +77,14 @@ class End:
     detail: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What was masked behind the request's head, in the words of `Request.redacted`; nonsense reads as nothing."""
+        found = self.extra.get("redacted")
+        return (
+            tuple(item for item in found if isinstance(item, str)) if isinstance(found, list | tuple) else ()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:

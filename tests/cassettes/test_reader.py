@@ -33,6 +33,7 @@ from graphtape.cassettes.compression import compress_whole
 from graphtape.cassettes.framing import FRAME_HEAD_BYTES, FrameType, encode_frame, file_header, iter_frames
 from graphtape.cassettes.indexfile import TRAILER_BYTES, read_trailer
 from graphtape.cassettes.limits import MAX_SEGMENT_BYTES
+from graphtape.cassettes.records import End, Record
 from graphtape.cassettes.scan import FileSource
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -634,3 +635,25 @@ def test_iter_chunks_is_lazy(sample: Path) -> None:
         chunks: Iterator[Any] = cassette.iter_chunks(1)
         assert cassette.bytes_read == before
         assert next(chunks).data == b"one"
+
+
+def test_masks_found_late(tape: Path, writer: CassetteWriter) -> None:
+    """What was masked in a body is said by list, request and exchange alike, by index and by scan."""
+    number = writer.request(0, "POST", "/t", (), redacted=("header cookie",))
+    other = writer.request(0, "POST", "/t", ())
+    for at in (number, other):
+        writer.request_body(at, 0, b"{}")
+        writer.request_end(at, 0)
+    late: dict[str, Any] = {"redacted": ["body password", "header cookie", 7]}
+    writer.add(Record(number, 1, End(1, Ending.COMPLETE, "", late)))
+    writer.add(Record(other, 1, End(1, Ending.COMPLETE, "", {"redacted": "nonsense"})))
+    writer.flush()
+    for closed in (False, True):
+        if closed:
+            writer.close()
+        with Cassette.open(tape) as cassette:
+            assert [summary.redacted for summary in cassette.exchanges] == [True, False]
+            assert cassette.request(number)[0].redacted == ("header cookie", "body password")
+            assert cassette.exchange(number).request.redacted == ("header cookie", "body password")
+            assert cassette.request(other)[0].redacted == ()
+            cassette.check()
