@@ -7,7 +7,7 @@ copy as it was in the original.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.limits import SEGMENT_CUT_RECORDS
@@ -15,8 +15,8 @@ from graphtape.cassettes.reader import Cassette, UnknownFrame
 from graphtape.cassettes.records import Record
 from graphtape.cassettes.writer import CassetteWriter
 
-Transform = Callable[[Record], Record | None]
-"""Gives the record to write in place of one; None leaves it out (never a request: exchanges are counted)."""
+Transform = Callable[[Record], Iterable[Record]]
+"""Gives the records to write in place of one; none leaves it out (never a request: exchanges are counted)."""
 
 
 def rewrite(
@@ -33,7 +33,7 @@ def rewrite(
 
     Raises:
         CassetteExists: the target is there and `overwrite` is not set.
-        CassetteError: the source cannot be read, or the target cannot be written.
+        CassetteError: the source cannot be read, or contradicts itself, or the target cannot be written.
         ValueError: the transform made something that is no recording.
     """
     with Cassette.open(source) as cassette:
@@ -48,11 +48,18 @@ def rewrite(
                 if isinstance(item, UnknownFrame):
                     writer.add_frame(item.type, item.payload)
                     continue
-                record = item if transform is None else transform(item)
-                if record is not None:
-                    writer.add(record)
-                waiting += 1
-                if waiting == SEGMENT_CUT_RECORDS:
+                for record in (item,) if transform is None else transform(item):
+                    try:
+                        writer.add(record)
+                    except ValueError as error:
+                        if record is not item:
+                            raise
+                        raise CassetteError(
+                            source,
+                            f"damaged: its records contradict each other ({error}); graphtape verify says where",
+                        ) from None
+                    waiting += 1
+                if waiting >= SEGMENT_CUT_RECORDS:
                     writer.flush()
                     waiting = 0
             count = writer.exchange_count

@@ -36,12 +36,12 @@ def test_copy(name: str, tape: Path) -> None:
 def test_transform(tape: Path) -> None:
     """A transform sees each record; what it gives is written, with what is unknown in it."""
 
-    def shout(record: Record) -> Record | None:
+    def shout(record: Record) -> list[Record]:
         if isinstance(record.content, Unknown):
-            return None
+            return []
         if isinstance(record.content, Chunk):
-            return record._replace(content=record.content._replace(data=record.content.data.upper()))
-        return record
+            return [record._replace(content=record.content._replace(data=record.content.data.upper()))]
+        return [record]
 
     rewrite(GOLDEN / "full.tape", tape, shout)
     with Cassette.open(tape) as copy:
@@ -58,12 +58,30 @@ def test_transform(tape: Path) -> None:
 def test_transform_that_fails(tape: Path) -> None:
     """Half a copy is no copy: the target is removed."""
 
-    def fail(record: Record) -> Record:
+    def fail(record: Record) -> list[Record]:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
         rewrite(GOLDEN / "full.tape", tape, fail)
     assert not tape.exists()
+
+
+def test_records_that_contradict_each_other(tape: Path, tmp_path: Path, writer: CassetteWriter) -> None:
+    """A cassette whose checksums agree and whose records do not is damaged; what a transform made is its own fault."""
+    number = writer.request(0, "GET", "/", ())
+    writer._index.open[number + 1] = writer._index.open[number]  # as a hostile file would
+    writer.chunk(number + 1, 0, b"x")
+    del writer._index.open[number + 1]
+    writer.close()
+    with pytest.raises(CassetteError, match="contradict each other"):
+        rewrite(tape, tmp_path / "copy.tape")
+    with pytest.raises(ValueError, match="should begin"):
+        rewrite(
+            GOLDEN / "minimal.tape",
+            tmp_path / "copy.tape",
+            lambda record: [record, record._replace(exchange=9)],
+        )
+    assert not (tmp_path / "copy.tape").exists()
 
 
 def test_targets(tape: Path) -> None:
