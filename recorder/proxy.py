@@ -330,7 +330,7 @@ class _Relay:
         connection.expect(method)
         head = self._proxy.upstream.head_bytes(method, target, headers)
         try:
-            connection.send(head)
+            self._proxy.turn.then(partial(connection.send, head))
             message = await self._first_answer(connection)
         except UpstreamFailed:
             # A kept connection may have been closed at the moment it was used. Nothing was answered and the request
@@ -340,7 +340,7 @@ class _Relay:
             connection.close()
             connection = self._connection = await self._proxy.upstream.connect(fresh=True)
             connection.expect(method)
-            connection.send(head)
+            self._proxy.turn.then(partial(connection.send, head))
             message = await self._first_answer(connection)
         if _size(message.raw_headers) > LARGEST_HEAD_BYTES:
             raise UpstreamFailed(
@@ -449,6 +449,8 @@ class _Relay:
                         await self._send_body(connection, patience)
                     else:
                         self._upload = asyncio.create_task(self._send_slowly(connection, patience))
+                # The request is in the file before the upstream has it, also if no answer ever comes.
+                await self._proxy.turn.settled()
                 message = await connection.head()
                 self._has_head = True
                 return message
@@ -469,19 +471,22 @@ class _Relay:
             connection.close()
 
     async def _send_body(self, connection: UpstreamConnection, patience: asyncio.Timeout) -> None:
-        request, exchange = self._request, self._exchange
+        request, exchange, turn = self._request, self._exchange, self._proxy.turn
         is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
         loop = asyncio.get_running_loop()
         async for data in self._pieces():
             exchange.request_body(data)
-            connection.send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+            piece = b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data
+            # File first here too: nothing piles up in the writer, and a killed recorder knows what it had sent.
+            turn.then(partial(connection.send, piece))
+            await turn.settled()
             await connection.drain()
             # The upstream's time to answer runs from the last piece of the request.
             if not self._has_head and not patience.expired():
                 patience.reschedule(loop.time() + self._proxy.upstream_timeout_s)
-        if is_chunked:
-            connection.send(b"0\r\n\r\n")
         exchange.request_end()
+        if is_chunked:
+            turn.then(partial(connection.send, b"0\r\n\r\n"))
 
     def _request_headers(self) -> Headers:
         """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""

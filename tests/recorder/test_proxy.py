@@ -577,6 +577,30 @@ async def test_stop_while_streaming(rig: Any, opened: Any) -> None:
     assert r.recorder.report().unfinished == 1
 
 
+async def test_file_first_then_upstream(rig: Any, opened: Any) -> None:
+    """What the upstream has of a request is in the file, also while no answer comes; a killed recorder keeps it."""
+    taken = asyncio.Event()
+    body = b"x" * 300_000
+    recorded: list[tuple[str, bytes]] = []
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        with opened(r.path) as cassette:
+            recorded.extend([(cassette.request(1)[0].method, cassette.request(1)[1])])
+        taken.set()
+        await peer.gone()
+
+    async with rig(script) as r:
+        client = await r.client()
+        await client.send(
+            b"POST /up HTTP/1.1\r\nHost: %b\r\nContent-Length: 300000\r\n\r\n" % r.host.encode() + body
+        )
+        await taken.wait()
+        assert recorded == [("POST", body)]
+        client.close()
+        await r.ended()
+
+
 async def test_foreign_host_and_origin(rig: Any, answering: Any) -> None:
     """A rebound name gets 421, a foreign page that writes 403; neither reaches upstream or cassette."""
     async with rig(answering(OK)) as r:
