@@ -6,6 +6,7 @@ refused; where the view cannot know, the likelier case is taken and said.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from graphtape.protocol.joining import JoinFilter, ThreadFilter, is_stored
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.sse import Block, Decoder
 from graphtape.protocol.view import Frame, View
-from graphtape.recorder.widening import WideRun, WideRuns
+from graphtape.recorder.widening import WideRun, WideRuns, event_place
 
 # An event that does not fit in this much memory cannot be narrowed.
 _LARGEST_EVENT_BYTES: Final = 1 << 30
@@ -43,6 +44,11 @@ class _LenientView:
     def __init__(self, wide: StreamOptions, asked: StreamOptions, what: str, say: Say, *, flat: bool = False):
         self._wide, self._asked, self._what, self._say = wide, asked, what, say
         self._view = View(wide, asked, lenient=True, flat=flat)
+        self._told: frozenset[str] = frozenset()
+
+    def tell_no_doubts_yet(self) -> None:
+        """What was doubtful up to now has not been shown."""
+        self._told = frozenset(self._view.doubts)
 
     def feed(self, block: Block, raw: bytes) -> list[Frame]:
         try:
@@ -56,7 +62,8 @@ class _LenientView:
         except ViewRefused as refused:
             frames = self._by_name(refused)
         for doubt in dict.fromkeys(self._view.doubts):
-            self._say(f"{self._what} was narrowed with a doubt: {doubt}")
+            if doubt not in self._told:
+                self._say(f"{self._what} was narrowed with a doubt: {doubt}")
         return frames
 
     def _by_name(self, refused: ViewRefused) -> list[Frame]:
@@ -129,6 +136,7 @@ class RunNarrowing(_Events):
     def _block(self, block: Block, raw: bytes) -> list[bytes]:
         if block.id is not None:
             self._runs.saw_id(block.id)
+            self._run.saw(block, raw)
         return [frame.raw for frame in self._view.feed(block, raw)]
 
     def _end(self) -> list[bytes]:
@@ -150,24 +158,39 @@ class JoinNarrowing(_Events):
         self, run: WideRun, runs: WideRuns, say: Say, *, shown: JoinFilter, cursor: str | None, now: str
     ) -> None:
         super().__init__(say)
-        self._asked, self._runs = run.asked, runs
+        self._run, self._runs = run, runs
+        self._asked = run.asked
         self._shown, self._now = shown, now
         self._has_past = run.remembers
         # A cursor that is none, or lies in the future, is like no cursor: events from now on.
         self._cursor = cursor if cursor is not None and run.asked.resumable and cursor < now else now
         self._last = (0, 0)
+        self._unstored = deque(run.unstored)
         self._view = _LenientView(run.wide, run.asked, f"a join of run {run.run_id}", say)
 
     def _block(self, block: Block, raw: bytes) -> list[bytes]:
         if block.id is not None:
-            place = _sortable(block.id)
+            place = event_place(block.id)
             if place < self._last:
                 # The upstream sent what is stored, and then again what came while it did.
                 return []
             self._last = place
+            self._recall(place)
             if block.id > self._now:
                 self._runs.saw_id(block.id)
+                self._run.saw(block, raw)
+            else:
+                out = self._raws(self._view.feed(block, raw))
+                self._view.tell_no_doubts_yet()
+                return out
         return self._raws(self._view.feed(block, raw))
+
+    def _recall(self, place: tuple[int, int]) -> None:
+        """Let the view see what came before this place and is not stored; it is not shown again."""
+        while self._has_past and self._unstored and event_place(self._unstored[0][0].id or "") <= place:
+            block, raw = self._unstored.popleft()
+            if (block.id or "") <= self._now:
+                self._view.feed(block, raw)
 
     def _end(self) -> list[bytes]:
         return self._raws(self._view.finish())
@@ -205,7 +228,7 @@ class ThreadNarrowing(_Events):
         super().__init__(say)
         self._thread_id, self._runs = thread_id, runs
         self._shown, self._now = shown, now
-        self._cursor = _sortable(cursor) if cursor is not None else None
+        self._cursor = event_place(cursor) if cursor is not None else None
         self._run: WideRun | None = None
         self._view: _LenientView | None = None
         if cursor is None:
@@ -239,6 +262,10 @@ class ThreadNarrowing(_Events):
             out.append(_as_frame(block, raw))
         else:
             out += self._view.feed(block, raw)
+            if self._is_past(block):
+                self._view.tell_no_doubts_yet()
+            elif self._run is not None and block.id is not None:
+                self._run.saw(block, raw)
         shown = self._raws(out)
         if is_end:
             if self._run is not None:
@@ -271,7 +298,7 @@ class ThreadNarrowing(_Events):
     def _shows(self, event: Block, frame: Frame, run: WideRun | None) -> bool:
         if self._cursor is None or event.id is None or not self._is_past(event):
             return True
-        if _sortable(event.id) <= self._cursor:
+        if event_place(event.id) <= self._cursor:
             return False
         return run is None or (run.asked.resumable and is_stored(frame.name, run.asked.modes))
 
@@ -286,10 +313,3 @@ def _object(data: bytes | None) -> dict[str, object]:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _sortable(event_id: str) -> tuple[int, int]:
-    """An id of the thread stream as it compares: by milliseconds, then by sequence."""
-    ms, _, seq = event_id.partition("-")
-    number = int(seq) if seq.isdecimal() else 0
-    return (int(ms) if ms.isdecimal() else -1, number)

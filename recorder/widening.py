@@ -15,7 +15,8 @@ from typing import Final
 
 import orjson
 
-from graphtape.protocol.modes import ABSENT, BodySchema, StreamOptions, refusal, stream_options
+from graphtape.protocol.modes import BodySchema, StreamOptions, refusal, stream_options
+from graphtape.protocol.sse import Block
 from graphtape.protocol.view import narrowable
 from graphtape.recorder.spans import NotJson, members, with_members
 
@@ -26,6 +27,9 @@ REMEMBERED_RUNS: Final = 4096
 """Of so many runs it is known what their clients asked; the one unused for longest is forgotten first."""
 
 _TOGETHER: Final = ("values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
+REMEMBERED_BYTES: Final = 1 << 20
+"""Of one run, at most so much is remembered of events that the upstream does not store."""
+
 _MESSAGES: Final = "messages"
 _TUPLE: Final = "messages-tuple"
 _EVENTS: Final = "events"
@@ -77,8 +81,8 @@ def widened(body: bytes, *, events: bool = False) -> WideRequest | None:
         found = {member.name: text[member.start : member.end].encode() for member in members(text)[0]}
     except NotJson:
         return None
-    given = request.get("stream_mode", ABSENT)
-    shown = given if isinstance(given, list) and given else [given] if isinstance(given, str) else ["values"]
+    given = request.get("stream_mode") or ["values"]
+    shown = given if isinstance(given, list) else [given]
     return WideRequest(
         sent.encode("utf-8"),
         wide,
@@ -110,11 +114,33 @@ class WideRun:
     shown_modes: str
     is_done: bool = False
     """It is known to have ended."""
+    unstored: list[tuple[Block, bytes]] = field(default_factory=list)
+    """What a later join must know, and the upstream does not store: which message is of which level."""
+    _unstored_bytes: int = 0
 
     @property
     def remembers(self) -> bool:
         """Whether what the client gets of an event depends on the events before it."""
         return not self.asked.subgraphs and not self.asked.modes.isdisjoint({_MESSAGES, _TUPLE})
+
+    def saw(self, block: Block, raw: bytes) -> None:
+        """An event of this run has come live."""
+        if block.name != "messages/metadata" or not self.remembers or block.id is None:
+            return
+        if self.unstored and event_place(block.id) <= event_place(self.unstored[-1][0].id or ""):
+            return  # seen on another stream; two messages that begin in one millisecond count as one
+        if self._unstored_bytes + len(raw) <= REMEMBERED_BYTES:
+            self._unstored_bytes += len(raw)
+            self.unstored.append((block, raw))
+
+
+def event_place(event_id: str) -> tuple[int, int]:
+    """What ids of events are ordered by: milliseconds, then the sequence; what is no id comes first."""
+    ms, _, seq = event_id.partition("-")
+    return (
+        int(ms) if ms.isascii() and ms.isdecimal() and len(ms) < 20 else -1,
+        int(seq) if seq.isascii() and seq.isdecimal() and len(seq) < 20 else 0,
+    )
 
 
 @dataclass(slots=True)
