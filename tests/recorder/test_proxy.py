@@ -595,7 +595,7 @@ async def test_file_first_then_upstream(rig: Any, opened: Any) -> None:
         await client.send(
             b"POST /up HTTP/1.1\r\nHost: %b\r\nContent-Length: 300000\r\n\r\n" % r.host.encode() + body
         )
-        await taken.wait()
+        await asyncio.wait_for(taken.wait(), 10)
         assert recorded == [("POST", body)]
         client.close()
         await r.ended()
