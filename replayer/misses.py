@@ -37,14 +37,13 @@ def plain_miss(turn: Turn) -> Reply:
             found = list(_request_differences(call, turn))[:_DIFFERENCES_KEPT]
             near.append((len(found), call.order, call, found))
     near.sort(key=lambda entry: entry[:2])
-    what = f"{asked.method} {asked.path}"
     nearest = [_shown_call(call, found) for _, _, call, found in near[:_NEAREST_SHOWN]]
     if nearest:
-        text = f"{what}: no recorded exchange has this request. Nearest is {_in_words(nearest[0])}."
+        text = f"No recorded exchange equals this request. {_in_words(nearest[0])}"
     else:
         text = (
-            f"{what}: nothing like it was recorded. `graphtape ls` lists what was; "
-            "to have it answered, record it with `graphtape record --append`."
+            f"Nothing like {asked.method} {asked.path} was recorded. `graphtape ls` lists what was; "
+            "to have it answered, record it into the cassette with `graphtape record --append`."
         )
     return _miss_reply(text, nearest, None)
 
@@ -52,13 +51,12 @@ def plain_miss(turn: Turn) -> Reply:
 def run_miss(miss: Miss, turn: Turn) -> Reply:
     """The 404 for a run that no recording answers: nearest recorded runs, field by field."""
     nearest = [_shown_run(near.run, list(near.differences)) for near in miss.nearest]
-    what = f"{turn.asked.method} {turn.asked.path}"
     if nearest:
-        text = f"{what}: no recorded run equals this request. Nearest is {_in_words(nearest[0])}."
+        text = f"No recorded run equals this request. {_in_words(nearest[0])}"
         if miss.option:
             text += f" With {miss.option} it would be played."
     else:
-        text = f"{what}: {_why_none(miss, turn)}"
+        text = _why_none(miss, turn)
     return _miss_reply(text, nearest, miss.option)
 
 
@@ -76,13 +74,13 @@ def _why_none(miss: Miss, turn: Turn) -> str:
             if not same[0].stateful
             else "on a thread (POST /threads/{id}/runs/...)"
         )
-        return f"assistant {asked!r} was recorded only {how}, first in exchange {same[0].call.number}."
+        return f"Assistant {asked!r} was recorded only {how}, first in exchange {same[0].call.number}."
     if not miss.known_assistants:
-        return "the cassette holds no run of any assistant. `graphtape ls` lists what it holds."
+        return "The cassette holds no run of any assistant. `graphtape ls` lists what it holds."
     known = ", ".join(miss.known_assistants)
     close = difflib.get_close_matches(str(asked), miss.known_assistants, 1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no run of assistant {asked!r} was recorded.{guess} Recorded assistants: {known}."
+    return f"No run of assistant {asked!r} was recorded.{guess} Recorded assistants: {known}."
 
 
 def _request_differences(call: RecordedCall, turn: Turn) -> Iterator[Difference]:
@@ -149,23 +147,24 @@ def _clipped(value: Any) -> Any:
 
 
 def _in_words(near: dict[str, Any]) -> str:
-    text = f"exchange {near['exchange']} of {near['cassette']} ({near['request']})"
+    text = f"Nearest is exchange {near['exchange']} of {near['cassette']}"
     found = near["differences"]
-    if not found:
-        return text
     shown = "; ".join(
-        f"{one['field']} was {_brief(one['recorded'])}, asked {_brief(one['asked'])}"
+        f"{one['field']} (recorded {_brief(one['recorded'])}, asked {_brief(one['asked'])})"
         for one in found[:_DIFFERENCES_SHOWN]
     )
     more = len(found) - _DIFFERENCES_SHOWN
-    return f"{text}, where {shown}" + (f"; and {more} more" if more > 0 else "")
+    tail = f"; and {more} more" if more > 0 else ""
+    return f"{text}, which differs in {shown}{tail}." if found else f"{text}."
 
 
 def _brief(value: Any) -> str:
     if value is None:
-        return "absent"
+        return "nothing"
+    if isinstance(value, str) and len(value) > _BRIEF:
+        value = value[:_BRIEF] + "…"
     text = orjson.dumps(value).decode()
-    return text if len(text) <= _BRIEF else text[: _BRIEF - 1] + "…"
+    return text if isinstance(value, str) or len(text) <= _BRIEF else text[:_BRIEF] + "…"
 
 
 def _miss_reply(text: str, nearest: list[dict[str, Any]], option: str | None) -> Reply:

@@ -32,7 +32,7 @@ def test_first_conversation_keeps_recorded_ids(kit: Any) -> None:
 
 
 def test_second_and_third_conversation(kit: Any) -> None:
-    """Later threads get ids of their own for run, namespace and messages: others each time, the same in every session."""
+    """Later threads get ids of their own for all that has one: others each time, the same in every session."""
     run = recorded(kit)
     made = []
     for _ in range(2):

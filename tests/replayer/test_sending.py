@@ -106,7 +106,7 @@ async def test_incomplete_recording(kit: Any, play: Any, ending: Any, speed: Any
 
 async def _until_broken(response: Any) -> bytes:
     data = b""
-    with pytest.raises(Exception, match="payload|closed|disconnect|Connection"):  # noqa: PT012
+    with pytest.raises(Exception, match=r"payload|closed|disconnect|Connection"):  # noqa: PT012
         while True:
             piece = await response.content.readany()
             if not piece and response.content.at_eof():

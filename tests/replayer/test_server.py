@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-import graphtape.replayer.server as server
 from graphtape.cassettes.errors import DamagedCassette, NotACassette
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.errors import ProtocolError
-from graphtape.replayer import SESSION, InvalidChoice, make_app
+from graphtape.replayer import SESSION, InvalidChoice, make_app, server
 from graphtape.replayer.plan import InvalidPace
 
 BODY = {"assistant_id": "agent", "input": "hi"}
@@ -89,8 +88,8 @@ async def test_log(kit: Any, play: Any) -> None:
     await client.post(path, json={**BODY, "assistant_id": "agnt"})
     await client.get("/nothing?a=1")
     assert lines[0] == f"POST {path} 200 exchange 2"
-    assert lines[1].startswith(f"POST {path} 404 POST {path}: no run of assistant 'agnt' was recorded.")
-    assert lines[2].startswith("GET /nothing?a=1 404 GET /nothing: nothing like it was recorded.")
+    assert lines[1].startswith(f"POST {path} 404 No run of assistant 'agnt' was recorded.")
+    assert lines[2].startswith("GET /nothing?a=1 404 Nothing like GET /nothing was recorded.")
 
 
 async def test_bug_of_ours(kit: Any, play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,15 +172,15 @@ def test_wrong_choices(kit: Any, choices: Any, error: type[Exception], text: str
 def test_wrong_files(kit: Any, tmp_path: Path) -> None:
     """A missing, foreign or damaged file is our error with its name; what was opened before is closed."""
     good = recording(kit).close()
-    with pytest.raises(NotACassette, match="missing.tape"):
+    with pytest.raises(NotACassette, match=r"missing\.tape"):
         make_app([good, tmp_path / "missing.tape"])
     (tmp_path / "text.tape").write_text("hello")
-    with pytest.raises(NotACassette, match="text.tape"):
+    with pytest.raises(NotACassette, match=r"text\.tape"):
         make_app(tmp_path / "text.tape")
     data = bytearray(good.read_bytes())
     data[60] ^= 1
     (tmp_path / "bad.tape").write_bytes(data[:-20])
-    with pytest.raises((DamagedCassette, NotACassette), match="bad.tape"):
+    with pytest.raises((DamagedCassette, NotACassette), match=r"bad\.tape"):
         make_app(tmp_path / "bad.tape")
 
 

@@ -1,0 +1,46 @@
+"""Which function answers which operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphtape.protocol.operations import OPERATIONS, Kind
+from graphtape.replayer.dispatch import ANSWERS
+
+
+def head(reply: Any, name: str) -> str:
+    return dict(reply.plan.head.headers)[name.encode()].decode()
+
+
+def test_every_run_starting_route_has_a_row() -> None:
+    """Whatever starts, follows or reads runs and threads is answered with its semantics."""
+    kinds = {Kind.STARTS_RUN, Kind.STREAM, Kind.READS_RUN}
+    assert {route.operation for route in OPERATIONS if route.kind in kinds} <= ANSWERS.keys()
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/threads"), ("GET", "/threads/search/x/y/../z")])
+def test_wrong_method_or_path(kit: Any, method: str, path: str) -> None:
+    """A known path with another method is the server's 405; an unknown path is a miss."""
+    reply = kit.ask(kit.session(kit.recording()), method, path)
+    assert reply.plan.head.status == (405 if path == "/threads" else 404)
+    if path == "/threads":
+        assert head(reply, "allow") == "POST"
+
+
+def test_slash_too_many(kit: Any) -> None:
+    """A slash too many is the server's redirect: absolute, with the query."""
+    reply = kit.ask(kit.session(kit.recording()), "GET", f"/threads/{kit.uid(1)}/?a=1", host="localhost:2024")
+    assert reply.plan.head.status == 307
+    assert head(reply, "location") == f"http://localhost:2024/threads/{kit.uid(1)}?a=1"
+
+
+def test_other_protocol(kit: Any) -> None:
+    """Another protocol of the server is played as plain HTTP, or refused with a clear answer."""
+    recording = kit.recording()
+    recording.json("POST", f"/threads/{kit.uid(1)}/commands", {"ok": 1}, {"a": 1})
+    session = kit.session(recording)
+    path = f"/threads/{kit.uid(1)}/commands"
+    assert kit.value(kit.ask(session, "POST", path, {"a": 1})) == {"ok": 1}
+    assert "another protocol" in kit.value(kit.ask(session, "POST", path, {"a": 2}))["detail"]

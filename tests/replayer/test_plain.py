@@ -1,0 +1,56 @@
+"""Other routes, as plain HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_nth_answer(kit: Any) -> None:
+    """The n-th equal request gets the n-th recorded answer, then they start again."""
+    recording = kit.recording()
+    for number in (1, 2):
+        recording.json("GET", "/anything", {"n": number})
+    session = kit.session(recording)
+    assert [kit.value(kit.ask(session, "GET", "/anything"))["n"] for _ in range(5)] == [1, 2, 1, 2, 1]
+
+
+def test_what_is_compared(kit: Any) -> None:
+    """Method, path, query and body are compared, and nothing else."""
+    recording = kit.recording()
+    recording.json("POST", "/search?a=1", {"found": True}, {"q": "x"})
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "POST", "/search?a=1", {"q": "x"}, x_other="1")) == {"found": True}
+    for method, target, body in (
+        ("PUT", "/search?a=1", {"q": "x"}),
+        ("POST", "/search?a=2", {"q": "x"}),
+        ("POST", "/search?a=1", {"q": "y"}),
+        ("POST", "/other?a=1", {"q": "x"}),
+    ):
+        assert kit.ask(session, method, target, body).plan.head.status == 404
+
+
+def test_head_of_a_recorded_get(kit: Any) -> None:
+    """HEAD is answered from a recorded GET."""
+    recording = kit.recording()
+    recording.json("GET", "/anything", {"n": 1})
+    assert kit.ask(kit.session(recording), "HEAD", "/anything").plan.head.status == 200
+
+
+def test_thread_of_another_id(kit: Any) -> None:
+    """A route below a thread that this session knows by another id is that of the recorded thread."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.json("GET", f"/threads/{thread_id}/storage", {"thread_id": thread_id})
+    session = kit.session(recording)
+    ids = [kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"] for _ in range(2)]
+    for mine in ids:
+        assert kit.value(kit.ask(session, "GET", f"/threads/{mine}/storage")) == {"thread_id": mine}
+
+
+def test_recorded_refusal(kit: Any) -> None:
+    """A refusal that was recorded is an answer like any other."""
+    recording = kit.recording()
+    recording.json("GET", "/threads/nobody-knows", {"detail": "no"}, status=422)
+    recording.json("GET", f"/threads/{kit.uid(5)}", {"detail": "my words"}, status=404)
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(5)}")) == {"detail": "my words"}
