@@ -1,13 +1,15 @@
 """Reference: a pass-through proxy as a good engineer writes it in an hour. aiohttp on both sides, uvloop, no tee.
 
 Frozen: it is what the recorder is measured against, and does not change when the recorder does.
-Usage: bare_proxy.py UPSTREAM_URL; prints `listening PORT`.
+It passes on what a read gave (`reads`) or every HTTP chunk by itself (`chunks`).
+Usage: bare_proxy.py UPSTREAM_URL [reads|chunks]; prints `listening PORT`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import aiohttp
 import uvloop
@@ -18,6 +20,15 @@ HOP_BY_HOP = frozenset(
 )
 SESSION = web.AppKey("SESSION", aiohttp.ClientSession)
 UPSTREAM = web.AppKey("UPSTREAM", str)
+BY = web.AppKey("BY", str)
+
+
+async def chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    async for data, _ in content.iter_chunks():
+        yield data
+
+
+READ = {"reads": aiohttp.StreamReader.iter_any, "chunks": chunks}
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
@@ -34,15 +45,15 @@ async def forward(request: web.Request) -> web.StreamResponse:
             if name.lower() not in HOP_BY_HOP:
                 response.headers.add(name, value)
         await response.prepare(request)
-        async for data in upstream.content.iter_any():
+        async for data in READ[request.app[BY]](upstream.content):
             await response.write(data)
         await response.write_eof()
     return response
 
 
-async def main(url: str) -> None:
+async def main(url: str, by: str = "reads") -> None:
     app = web.Application(client_max_size=1 << 30)
-    app[UPSTREAM] = url
+    app[UPSTREAM], app[BY] = url, by
     timeout = aiohttp.ClientTimeout(total=None)
     connector = aiohttp.TCPConnector(limit=0)
     app[SESSION] = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
@@ -55,4 +66,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(*sys.argv[1:]))

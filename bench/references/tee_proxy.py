@@ -2,7 +2,7 @@
 
 Every read is packed with its time (msgpack) and written to a file before it is passed on; no compression, no index, no
 checksum, no redaction. Frozen, as bare_proxy.py.
-Usage: tee_proxy.py UPSTREAM_URL FILE; prints `listening PORT`.
+Usage: tee_proxy.py UPSTREAM_URL FILE [reads|chunks]; prints `listening PORT`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import sys
 import time
+from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 import aiohttp
@@ -23,6 +24,15 @@ HOP_BY_HOP = frozenset(
 )
 SESSION = web.AppKey("SESSION", aiohttp.ClientSession)
 UPSTREAM = web.AppKey("UPSTREAM", str)
+BY = web.AppKey("BY", str)
+
+
+async def chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    async for data, _ in content.iter_chunks():
+        yield data
+
+
+READ = {"reads": aiohttp.StreamReader.iter_any, "chunks": chunks}
 TAPE: web.AppKey[BinaryIO] = web.AppKey("TAPE")
 numbers = itertools.count(1)
 
@@ -44,7 +54,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
                 response.headers.add(name, value)
         tape.write(pack([number, time.monotonic_ns(), upstream.status, list(response.headers.items())]))
         await response.prepare(request)
-        async for data in upstream.content.iter_any():
+        async for data in READ[request.app[BY]](upstream.content):
             tape.write(pack([number, time.monotonic_ns(), data]))
             await response.write(data)
         tape.write(pack([number, time.monotonic_ns()]))
@@ -52,9 +62,9 @@ async def forward(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def main(url: str, path: str) -> None:
+async def main(url: str, path: str, by: str = "reads") -> None:
     app = web.Application(client_max_size=1 << 30)
-    app[UPSTREAM] = url
+    app[UPSTREAM], app[BY] = url, by
     app[TAPE] = open(path, "wb", buffering=0)  # noqa: SIM115, ASYNC230
     timeout = aiohttp.ClientTimeout(total=None)
     connector = aiohttp.TCPConnector(limit=0)
