@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from graphtape.cassettes.model import Headers
-from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.errors import UsageMistake
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
 HEARTBEAT_EVERY_NS = 5_000_000_000
@@ -126,7 +126,7 @@ class Pace:
         return due
 
 
-class InvalidPace(GraphtapeError):
+class InvalidPace(UsageMistake):
     """`--speed` or `--idle-limit` is not a pace."""
 
 

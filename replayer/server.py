@@ -21,7 +21,7 @@ from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.runs import read_tapes
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
-from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.errors import GraphtapeError, UsageMistake
 from graphtape.replayer.answers import Answer, Reply
 from graphtape.replayer.dispatch import answer as answer_of
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
@@ -40,7 +40,7 @@ SESSION = web.AppKey("SESSION", Session)
 """Where an application keeps what it remembers."""
 
 
-class InvalidChoice(GraphtapeError):
+class InvalidChoice(UsageMistake):
     """An option has a value that it does not take."""
 
 

@@ -1,0 +1,120 @@
+"""What one replay remembers."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from graphtape.protocol.ids import uuid_unix_ms
+
+BODY = {"assistant_id": "agent", "input": "hi"}
+
+
+def one_run(kit: Any, **more: Any) -> Any:
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(2), {**BODY, **more})
+    return recording
+
+
+def stream(kit: Any, session: Any, thread_id: str, body: Any = None, now_ms: float = 0) -> Any:
+    target = f"/threads/{thread_id}/runs/stream"
+    return kit.ask(session, "POST", target, {**BODY, **(body or {})}, now_ms=now_ms)
+
+
+def new_thread(kit: Any, session: Any) -> str:
+    return str(kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"])
+
+
+def test_graph_and_its_assistant(kit: Any) -> None:
+    """A graph and the server's default assistant of it are one; so is another pair that the cassette shows."""
+    recording = one_run(kit)
+    other = {"assistant_id": kit.uid(70), "graph_id": "agent", "metadata": {"created_by": "system"}}
+    mine = {"assistant_id": kit.uid(71), "graph_id": "agent", "metadata": {"created_by": "user"}}
+    recording.json("POST", "/assistants/search", [other, mine], {})
+    session = kit.session(recording, match="strict")
+    default = str(uuid.uuid5(uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), "agent"))
+    for assistant, status in ((default, 200), (kit.uid(70), 200), (kit.uid(71), 404)):
+        answer = stream(kit, session, new_thread(kit, session), {"assistant_id": assistant})
+        assert answer.head.status == status
+
+
+def test_ten_new_chats(kit: Any) -> None:
+    """Ten new chats have ten threads and ten runs, of the recorded time and version, the same in every session."""
+    made = []
+    for _ in range(2):
+        session = kit.session(one_run(kit))
+        ids = [new_thread(kit, session) for _ in range(10)]
+        runs = [stream(kit, session, thread_id).play.run_id for thread_id in ids]
+        made.append((ids, runs))
+    assert made[0] == made[1]
+    ids, runs = made[0]
+    assert len({*ids, *runs}) == 20
+    assert {uuid_unix_ms(one) for one in ids} == {uuid_unix_ms(kit.uid(1))}
+
+
+def test_parallel_clients(kit: Any) -> None:
+    """Two clients that play the same recording at once do not see each other."""
+    session = kit.session(one_run(kit))
+    one, two = new_thread(kit, session), new_thread(kit, session)
+    first, second = stream(kit, session, one).play, stream(kit, session, two, now_ms=5).play
+    first.cancel(12 * kit.MS)
+    assert (first.status(99 * kit.MS), second.status(99 * kit.MS)) == ("interrupted", "success")
+    assert one.encode() not in b"".join(frame.raw for frame in second.frames())
+
+
+def test_conversation_is_decided_by_its_first_run(kit: Any) -> None:
+    """Which recorded thread a thread plays is decided by its first run, whatever creation gave its id."""
+    recording = kit.recording()
+    for number, text in ((1, "one"), (2, "two")):
+        thread_id = recording.thread(number)
+        recording.run(thread_id, kit.uid(10 + number), {**BODY, "input": text})
+        recording.json("GET", f"/threads/{thread_id}/state", {"of": text, "thread": thread_id})
+    session = kit.session(recording)
+    mine = new_thread(kit, session)
+    assert mine == kit.uid(1)
+    assert stream(kit, session, mine, {"input": "two"}).play.run_id == kit.uid(12)
+    state = kit.ask(session, "GET", f"/threads/{mine}/state", now_ms=99)
+    assert kit.value(state) == {"of": "two", "thread": kit.uid(1)}
+
+
+def test_event_ids_of_one_thread_rise(kit: Any) -> None:
+    """Every run of a thread has event ids above those of the run before, also when one is played twice."""
+    events = [(1, "metadata", {}, "1000-0"), (1, "values", {}, "1005-0")]
+    recording = kit.recording()
+    body = {**BODY, "stream_resumable": True}
+    recording.run(recording.thread(1), kit.uid(2), body, events)
+    session = kit.session(recording)
+    mine = new_thread(kit, session)
+    plays = [stream(kit, session, mine, body, now_ms=100 * n).play for n in range(3)]
+    ids = [frame.event_id for play in plays for frame in play.frames()]
+    assert ids == ["1000-0", "1005-0", "1006-0", "1011-0", "1012-0", "1017-0"]
+
+
+def test_ignored_path(kit: Any) -> None:
+    """What the user says is not compared is not compared."""
+    recording = one_run(kit, input={"now": 1, "text": "x"})
+    session = kit.session(recording, match="strict", ignore=("input.now",))
+    mine = new_thread(kit, session)
+    assert stream(kit, session, mine, {"input": {"now": 2, "text": "x"}}).head.status == 200
+    assert stream(kit, session, mine, {"input": {"now": 2, "text": "y"}}).head.status == 404
+
+
+def test_interrupt_and_resume(kit: Any) -> None:
+    """A resume plays the recorded continuation, also in a second conversation, whose interrupt has an id of its own."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    interrupt = {"id": "ab" * 16, "value": "ok?"}
+    recording.run(
+        thread_id, kit.uid(2), BODY, [(1, "metadata", {}), (1, "values", {"__interrupt__": [interrupt]})]
+    )
+    resume = {"assistant_id": "agent", "command": {"resume": {"ab" * 16: "yes"}}}
+    recording.run(thread_id, kit.uid(3), resume, [(1, "metadata", {}), (1, "values", {"done": True})])
+    session = kit.session(recording, match="strict")
+    for _ in range(2):
+        mine = new_thread(kit, session)
+        play = stream(kit, session, mine).play
+        raised = play.frame(1).data.split(b'"id":"')[1][:32].decode()
+        body = {"assistant_id": "agent", "command": {"resume": {raised: "yes"}}}
+        answer = kit.ask(session, "POST", f"/threads/{mine}/runs/stream", body, now_ms=99)
+        assert answer.play.frame(1).data == b'{"done":true}'
+    assert raised != "ab" * 16
