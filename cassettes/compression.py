@@ -5,7 +5,7 @@ Knows nothing of records. One rule: nothing is decompressed beyond the limit tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import zstandard
@@ -103,6 +103,20 @@ class Decompressor:
         except zstandard.ZstdError as error:
             raise BadStream(f"not a zstd stream that can be read ({error})") from None
         return parts
+
+
+def compress_again(data: bytes) -> Iterator[bytes]:
+    """The same stream in one block, in several ways, the likely smallest of the quick ones first."""
+    for level in (3, 1, 9, 19):
+        for parts in (1, 2, 3):
+            params = zstandard.ZstdCompressionParameters.from_level(level, window_log=_WINDOW_LOG)
+            stream = zstandard.ZstdCompressor(compression_params=params).compressobj()
+            step = -(-len(data) // parts) or 1
+            pieces = []
+            for at in range(0, len(data), step):
+                pieces.append(stream.compress(data[at : at + step]))
+                pieces.append(stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+            yield b"".join(pieces)
 
 
 def compress_whole(data: bytes) -> bytes:

@@ -121,7 +121,10 @@ class JsonString:
 
 
 def iter_strings(data: bytes) -> Iterator[JsonString]:
-    """Every string value that is not nested below `DEEPEST`, in order. Exhaust it before asking a string for its message: ids may follow."""
+    """Every string value that is not nested below `DEEPEST`, in order.
+
+    Exhaust it before asking a string for its message: ids may follow.
+    """
     top: Container | None = None
     key: Range | None = None
     for token in _TOKEN.finditer(data):

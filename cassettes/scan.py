@@ -27,6 +27,7 @@ from graphtape.cassettes.framing import (
 from graphtape.cassettes.index import IndexBuilder, SegmentRow
 from graphtape.cassettes.limits import MAX_SEGMENT_BYTES, MAX_SEGMENT_FILE_BYTES
 from graphtape.cassettes.records import BadRecord, RawRecord, unpack_all, unpack_segment
+from graphtape.cassettes.remask import pending
 
 _BLOCK: Final = int(FrameType.BLOCK)
 _INDEX_TYPES: Final = frozenset((FrameType.INDEX_PART, FrameType.INDEX_HEAD, FrameType.TRAILER))
@@ -68,6 +69,7 @@ class FileSource:
             )
             raise NotACassette(path, f"this is {what}")
         self.size = status.st_size
+        self._pending = pending(self.path, self._fd)
 
     def read_at(self, offset: int, size: int) -> bytes:
         if self._fd < 0:
@@ -77,12 +79,20 @@ class FileSource:
         except (OSError, ValueError) as error:
             raise NotACassette(self.path, f"it cannot be read ({error})") from None
         self.bytes_read += len(data)
-        return data
+        return data if self._pending is None else _over(data, offset, *self._pending)
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _over(data: bytes, offset: int, new_offset: int, new: bytes) -> bytes:
+    """`data`, read at `offset`, with what of `new` falls in it: a masking that was cut short counts as done."""
+    first, stop = max(offset, new_offset), min(offset + len(data), new_offset + len(new))
+    if first >= stop:
+        return data
+    return data[: first - offset] + new[first - new_offset : stop - new_offset] + data[stop - offset :]
 
 
 @dataclass(slots=True)

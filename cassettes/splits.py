@@ -249,17 +249,3 @@ def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
         else:
             joined.append((start, stop))
     return tuple(joined)
-
-
-def starred(data: bytes, at: int, ranges: Sequence[Range]) -> bytes:
-    """`data`, which stands at `at` of the body, with the bytes in `ranges` (in order) as `*`."""
-    place = max(0, bisect_right(ranges, (at, -1)) - 1)
-    masked: bytearray | None = None
-    for start, stop in ranges[place:]:
-        if start >= at + len(data):
-            break
-        first, last = max(start - at, 0), min(stop - at, len(data))
-        if first < last:
-            masked = bytearray(data) if masked is None else masked
-            masked[first:last] = b"*" * (last - first)
-    return data if masked is None else bytes(masked)

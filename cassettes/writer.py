@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -25,7 +26,7 @@ from graphtape.cassettes.framing import (
     encode_frame,
     file_header,
 )
-from graphtape.cassettes.index import ExchangeEntry, IndexBuilder, LimitReached, SegmentRow
+from graphtape.cassettes.index import ExchangeEntry, IndexBuilder, LimitReached, SegmentRow, segments_of
 from graphtape.cassettes.indexfile import encode_index, read_index, read_trailer
 from graphtape.cassettes.limits import (
     BLOCK_CUT_BYTES,
@@ -49,6 +50,7 @@ from graphtape.cassettes.records import (
     encode,
     new_packer,
 )
+from graphtape.cassettes.remask import CannotMask, MaskJob, complete, discard, mask_exchange
 from graphtape.cassettes.scan import FileSource, scan
 
 try:
@@ -92,6 +94,7 @@ class CassetteWriter:
         self._segment_bytes = 0
         self._segment_records = 0
         self._segment_flushes = 0
+        self._masks: deque[MaskJob] = deque()  # ended exchanges of which more is to be masked
         self._failed: CassetteWriteFailed | None = None
         self._closed = False
 
@@ -107,6 +110,7 @@ class CassetteWriter:
         fd = _open(name, os.O_CREAT | (0 if overwrite else os.O_EXCL))
         try:
             # Only now, with the lock held, is the old content given up.
+            discard(name)
             os.ftruncate(fd, 0)
             os.fchmod(fd, _FILE_MODE)
             _write_all(fd, file_header())
@@ -138,6 +142,7 @@ class CassetteWriter:
         fd = _open(name, 0)
         source: FileSource | None = None
         try:
+            complete(name, fd)
             source = FileSource(name)
             head = source.read_at(0, HEADER_BYTES)
             if len(head) < HEADER_BYTES and file_header().startswith(head):
@@ -221,6 +226,45 @@ class CassetteWriter:
     def end(self, number: int, at_ns: int, ending: Ending, detail: str = "") -> None:
         """How the exchange ended; nothing follows for it."""
         self.add(Record(number, at_ns, End(at_ns, ending, detail)))
+
+    def mask(self, number: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """Mask bytes of the response body of an exchange that has ended: they become `*` where they stand.
+
+        Done by the next `sync`, or by `close`, before the cassette counts as finished.
+
+        Args:
+            ranges: bytes of the body, each from the first to before the second; in order, not touching.
+
+        Raises:
+            ValueError: the exchange has not ended, or is not in this cassette.
+            CassetteWriteFailed: what waits could not be written.
+        """
+        self._refuse_if_over()
+        if not 1 <= number <= self.exchange_count or number in self._open_exchanges:
+            raise ValueError(f"exchange {number} has not ended in this cassette")
+        if not ranges:
+            return
+        held = [at for run in segments_of(self._index.exchanges.get(number - 1)) for at in run]
+        if self._segment_at >= 0 and held[-1] == self._index.segment:
+            self._end_segment()  # nothing is added to a segment that is written again
+        self.flush()
+        rows = tuple(SegmentRow(*self._index.segments.get(at)[:6]) for at in held)
+        self._masks.append(MaskJob(number, tuple(ranges), rows))
+
+    def _mask_waiting(self) -> None:
+        """Mask what waits, with the lock held; raises `CassetteWriteFailed`."""
+        while self._masks:
+            try:
+                mask_exchange(self.path, self._fd, self._masks[0])
+            except (CannotMask, OSError) as error:
+                number = self._masks[0].exchange
+                reason = (error.strerror or error) if isinstance(error, OSError) else error
+                raise CassetteWriteFailed(
+                    self.path,
+                    f"exchange {number} could not be masked ({reason}); it still holds parts of a named value: "
+                    "clean it with `graphtape redact`",
+                ) from None
+            self._masks.popleft()
 
     def add(self, record: Record) -> None:
         """Append any record, as a reader gave it; the methods above are this with a name.
@@ -357,7 +401,9 @@ class CassetteWriter:
         self._file_end += len(data)
 
     def sync(self) -> None:
-        """Ask the disk to keep what has been flushed. May be called from another thread; closed is no work.
+        """Mask what waits for it, then ask the disk to keep what has been flushed.
+
+        May be called from another thread; closed is no work.
 
         Raises:
             CassetteWriteFailed: the disk refused.
@@ -365,6 +411,7 @@ class CassetteWriter:
         with self._fd_lock:
             if self._fd < 0:
                 return
+            self._mask_waiting()
             try:
                 _datasync(self._fd)
             except OSError as error:
@@ -384,6 +431,8 @@ class CassetteWriter:
         try:
             if self._failed is None:
                 self._end_segment()
+                with self._fd_lock:
+                    self._mask_waiting()
                 for frame in encode_index(self._index, self._next_offset):
                     self._frames.append(frame)
                 self._write(b"".join(self._frames))

@@ -92,7 +92,7 @@ def test_messages() -> None:
         b"[" * 20_000 + b'"x",' * 10_000,
         b'[{"a":"x",' * 10_000,
         b'\\"' * 25_000,
-    ],,
+    ],
 )
 def test_hostile_text_takes_linear_time(data: bytes) -> None:
     """Quotes, escapes and brackets without end are read once."""

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphtape.cassettes.splits import SplitFinder, merged, starred
+from graphtape.cassettes.remask import starred
+from graphtape.cassettes.splits import SplitFinder, merged
 
 SECRET = "hunter2-Käse/42"
 FORMS = {SECRET.encode(): "value PIN", json.dumps(SECRET)[1:-1].encode(): "value PIN"}
