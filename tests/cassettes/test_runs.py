@@ -1,0 +1,247 @@
+"""The runs and threads that a cassette shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from graphtape.cassettes.model import Ending
+from graphtape.cassettes.reader import Cassette
+from graphtape.cassettes.runs import RecordedRun, Tapes, read_tapes
+from graphtape.cassettes.writer import CassetteWriter
+
+MS = 1_000_000
+BODY = {"assistant_id": "agent", "input": "hi"}
+EVENTS = [
+    b'event: metadata\r\ndata: {"run_id":"x"}\r\nid: 10-0\r\n\r\n',
+    b"event: values\r\ndata: 1\r\nid: 11-0\r\n\r\n",
+    b"event: values\r\ndata: 2\r\nid: 11-0\r\n\r\n",
+    b"event: values\r\ndata: 3\r\nid: 12-0\r\n\r\n",
+]
+
+
+def uid(number: int) -> str:
+    return f"019f0000-0000-7000-8000-{number:012x}"
+
+
+THREAD, RUN = f"/threads/{uid(1)}", f"/threads/{uid(1)}/runs/{uid(2)}"
+
+
+class Tape:
+    """Writes exchanges one after the other, ten milliseconds each unless times are given."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._path = folder / "runs.tape"
+        self._stack = stack
+        self._now = 0
+        self._writer = CassetteWriter.create(self._path)
+        self._writer.begin_recording(0, "http://127.0.0.1:2024", "graphtape")
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        reads: list[bytes] | None = None,
+        json: Any = None,
+        location: str = "",
+        status: int = 200,
+        cursor: str = "",
+        ending: Ending = Ending.COMPLETE,
+        at: int | None = None,
+        took: int = 10,
+    ) -> None:
+        writer, start = self._writer, self._now if at is None else at
+        kind = b"application/json" if reads is None else b"text/event-stream"
+        headers = [(b"content-type", kind)]
+        headers += [(b"content-location", location.encode())] if location else []
+        asked = ((b"last-event-id", cursor.encode()),) if cursor else ()
+        number = writer.request(start * MS, method, target, asked)
+        writer.request_body(number, start * MS, b"" if body is None else orjson.dumps(body))
+        writer.request_end(number, start * MS)
+        writer.response(number, start * MS, status, "OK", tuple(headers))
+        for data in [orjson.dumps(json)] if reads is None else reads:
+            writer.chunk(number, (start + 1) * MS, data)
+        writer.end(number, (start + took) * MS, ending)
+        self._now = max(self._now, start + took + 1)
+
+    def stream(self, events: list[bytes], ending: Ending = Ending.COMPLETE, **more: Any) -> None:
+        self.call("POST", f"{THREAD}/runs/stream", BODY, reads=events, location=RUN, ending=ending, **more)
+
+    def join(self, events: list[bytes], **more: Any) -> None:
+        self.call("GET", f"{RUN}/stream", reads=events, **more)
+
+    def tapes(self) -> Tapes:
+        self._writer.close()
+        return read_tapes([self._stack.enter_context(Cassette.open(self._path))])
+
+    def run(self) -> RecordedRun:
+        (run,) = self.tapes().runs
+        return run
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Iterator[Tape]:
+    with ExitStack() as stack:
+        yield Tape(tmp_path, stack)
+
+
+def raws(run: RecordedRun) -> list[bytes]:
+    assert run.tape is not None
+    return [entry.raw for entry in run.tape.events]
+
+
+def test_ids_from_the_location(tape: Tape) -> None:
+    """Thread and run are those that Content-Location names, also of a stateless run."""
+    tape.call("POST", "/runs/stream", BODY, reads=EVENTS, location=f"/runs/{uid(2)}")
+    run = tape.run()
+    assert (run.thread_id, run.run_id, run.stateful, run.answer) == (None, uid(2), False, "stream")
+
+
+def test_ids_from_the_run_object(tape: Tape) -> None:
+    """A run created in the background tells its ids in its answer."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2), "thread_id": uid(1)})
+    run = tape.run()
+    assert (run.thread_id, run.run_id, run.answer) == (uid(1), uid(2), "create")
+
+
+def test_whole_stream(tape: Tape) -> None:
+    """A stream that ended by itself is whole, its events at their times since the request."""
+    tape.stream(EVENTS)
+    run = tape.run()
+    assert run.tape is not None
+    assert raws(run) == EVENTS
+    assert (run.tape.whole, run.tape.continued) == (True, False)
+    assert {entry.at_ns for entry in run.tape.events} == {1 * MS}
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_continued_from_a_join(tape: Tape, cut: int) -> None:
+    """A stream that broke off goes on with a join that overlaps it, also between events of one id."""
+    tape.stream(EVENTS[:cut], Ending.CLIENT_LEFT)
+    tape.join(EVENTS, cursor="-1")
+    run = tape.run()
+    assert run.tape is not None
+    assert raws(run) == (EVENTS if cut else [])
+    assert run.tape.whole is bool(cut)
+
+
+def test_continued_from_its_cursor(tape: Tape) -> None:
+    """A join that asked for what follows the last event goes on where the stream broke off."""
+    tape.stream(EVENTS[:3], Ending.UPSTREAM_BROKE)
+    tape.join(EVENTS[3:], cursor="11-0")
+    assert raws(tape.run()) == EVENTS
+
+
+@pytest.mark.parametrize("cursor", ["", "0", "zzz"])
+def test_gap_is_not_bridged(tape: Tape, cursor: str) -> None:
+    """A join that proves nothing of what lies between does not continue the stream."""
+    tape.stream(EVENTS[:1], Ending.CLIENT_LEFT)
+    tape.join(EVENTS[3:], cursor=cursor)
+    run = tape.run()
+    assert raws(run) == EVENTS[:1]
+    assert run.tape is not None
+    assert not run.tape.whole
+
+
+def test_continued_twice(tape: Tape) -> None:
+    """A stream may go on over several joins."""
+    tape.stream(EVENTS[:1], Ending.CLIENT_LEFT)
+    tape.join(EVENTS[1:3], cursor="10-0", ending=Ending.CLIENT_LEFT)
+    tape.join(EVENTS[3:], cursor="11-0")
+    assert raws(tape.run()) == EVENTS
+
+
+def test_filtered_join_is_none(tape: Tape) -> None:
+    """A join that was filtered does not hold the run."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.call("GET", f"{RUN}/stream?stream_mode=values", reads=EVENTS)
+    assert tape.run().tape is None
+
+
+def test_background_run_from_a_join(tape: Tape) -> None:
+    """A background run is held by a join from its start."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.join(EVENTS)
+    assert raws(tape.run()) == EVENTS
+
+
+def test_late_join_does_not_hold_a_run(tape: Tape) -> None:
+    """A join without the first event does not hold a run from its start."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.join(EVENTS[1:])
+    assert tape.run().tape is None
+
+
+def test_values_of_waits(tape: Tape) -> None:
+    """What a wait or a join answered is known without events."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.call("GET", f"{RUN}/join", json={"n": 1})
+    assert tape.run().values() == {"n": 1}
+
+
+def test_stages(tape: Tape) -> None:
+    """A thread's steps are its runs and its state updates; reads know how far it was."""
+    tape.call("POST", "/threads", {}, json={"thread_id": uid(1)})
+    tape.stream(EVENTS)
+    tape.call("GET", f"{THREAD}/state", json={}, at=15)
+    tape.call("POST", f"{THREAD}/state", {"values": {}}, json={})
+    tape.call("GET", f"{THREAD}/state", json={})
+    tapes = tape.tapes()
+    thread = tapes.threads[uid(1)]
+    assert [thread.stage_at(read.started) for read in thread.reads] == [(0, True), (2, False)]
+    assert [step.run is None for step in thread.steps] == [False, True]
+    assert thread.created is tapes.creations[0]
+
+
+def test_refused_run_is_no_step(tape: Tape) -> None:
+    """A run that the server refused started nothing."""
+    tape.call("POST", f"{THREAD}/runs/stream", BODY, json={"detail": "no"}, status=422)
+    tapes = tape.tapes()
+    assert tapes.runs[0].refused
+    assert tapes.threads == {}
+
+
+def test_cancelled_run(tape: Tape) -> None:
+    """A run that a client cancelled ended for that reason."""
+    tape.stream(EVENTS)
+    tape.call("POST", f"{RUN}/cancel", status=202, at=5)
+    assert tape.run().cancelled
+
+
+def test_displaced_run(tape: Tape) -> None:
+    """A run that another displaced while it ran ended for that reason; the other did not."""
+    tape.stream(EVENTS)
+    body = {**BODY, "multitask_strategy": "interrupt"}
+    location = f"{THREAD}/runs/{uid(3)}"
+    tape.call("POST", f"{THREAD}/runs/stream", body, reads=EVENTS, location=location, at=5)
+    tape.call("POST", f"{THREAD}/runs/stream", body, reads=EVENTS, location=f"{THREAD}/runs/{uid(4)}", at=50)
+    assert [run.cancelled for run in tape.tapes().runs] == [True, False, False]
+
+
+def test_end_of_a_background_run(tape: Tape) -> None:
+    """A background run is over when a join of it ended, or when a read first shows it."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.call("GET", RUN, json={"status": "running"})
+    tape.call("GET", RUN, json={"status": "success"}, at=50)
+    assert tape.run().done == (1, 50 * MS)
+
+
+def test_what_was_never_answered(tape: Tape) -> None:
+    """An exchange whose upstream was never reached is a call, and no run."""
+    tape.call("POST", "/runs/stream", BODY, json={}, status=502, ending=Ending.UNREACHED)
+    tapes = tape.tapes()
+    assert (len(tapes.calls), tapes.runs) == (1, [])
+
+
+def test_long_target(tape: Tape) -> None:
+    """A target longer than the index keeps is read whole."""
+    tape.call("GET", f"/store/items?key={'k' * 500}", json={})
+    (call,) = tape.tapes().calls
+    assert call.query == (("key", "k" * 500),)
