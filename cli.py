@@ -9,6 +9,7 @@ Exit status: 0 done, 1 failed, 2 usage. `diff`: 0 same, 1 differs, 2 could not c
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ import orjson
 
 from graphtape import __version__
 from graphtape.cassettes.text import Paint
-from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.errors import GraphtapeError, UsageMistake
 
 if TYPE_CHECKING:
     from graphtape.cassettes.reader import Cassette
@@ -54,6 +55,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageMistake as error:
+            raise Failure(str(error), exit_code=2) from None
         except GraphtapeError as error:
             raise Failure(str(error), exit_code=self.failed_code) from None
 
@@ -182,6 +185,18 @@ class Seconds(click.ParamType[Any]):
         return seconds
 
 
+class Host(click.ParamType[str]):
+    """An address to listen on."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what would listen everywhere without saying so."""
+        if not str(value).strip():
+            self.fail("give an address, e.g. 127.0.0.1, or 0.0.0.0 for all of this machine's", param, ctx)
+        return str(value)
+
+
 Callback = Callable[..., Any]
 
 
@@ -244,7 +259,7 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
     type=click.Path(dir_okay=False),
     help="The cassette to write.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", type=Host(), default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=_PORT, default=2025, show_default=True, help="Port to listen on; 0 for a free one."
 )
@@ -315,7 +330,7 @@ curl -N http://127.0.0.1:2024/ok
 """
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=CassettePath())
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", type=Host(), default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=_PORT, default=2024, show_default=True, help="Port to listen on; 0 for a free one."
 )
@@ -540,7 +555,12 @@ def _lines(lines: Iterable[str]) -> None:
 
 
 def _document(document: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(document, default=repr, option=orjson.OPT_INDENT_2) + b"\n")
+    try:
+        data = orjson.dumps(document, default=repr, option=orjson.OPT_INDENT_2)
+    except TypeError:
+        # A recorded target may hold bytes that are no UTF-8; as surrogates only the escapes of `json` can print them.
+        data = json.dumps(document, default=repr, indent=2).encode()
+    sys.stdout.buffer.write(data + b"\n")
 
 
 def _paint(color: str) -> Paint:
@@ -556,6 +576,7 @@ def _width() -> int:
 
 def main() -> NoReturn:
     """The entry point of the `graphtape` script."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding gets escapes, not a traceback.
         if hasattr(stream, "reconfigure"):
@@ -569,10 +590,39 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         code = 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read us has enough (`| head`). Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has enough (`| head`).
+        code = _give_up_stdout()
+    except OSError as error:
+        code = _give_up_stdout()
+        Failure(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}").show()
+    except Exception as error:
+        # A bug of ours. A user can do nothing with a traceback; whoever mends it asks for one.
+        if os.environ.get("GRAPHTAPE_TRACEBACK"):
+            raise
+        kind = type(error).__name__
+        Failure(
+            f"this is a bug in graphtape ({kind}: {error}); please report it, "
+            "with what GRAPHTAPE_TRACEBACK=1 in the environment makes it print"
+        ).show()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that the caller closed (`>&-`) a place to go, before a socket gets their number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _give_up_stdout() -> int:
+    """Let Python close a stdout that takes no more without a second complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 if __name__ == "__main__":

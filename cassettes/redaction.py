@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 
 from graphtape.cassettes.masking import FormMasker, JsonMasker, form_name, once
 from graphtape.protocol.credentials import CredentialNames
-from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
 from graphtape.protocol.mask import MASK
 
@@ -36,7 +36,7 @@ _MASK = MASK.encode("ascii")
 _USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
 
 
-class RedactionError(GraphtapeError):
+class RedactionError(UsageMistake):
     """A name or value to mask that cannot be used."""
 
 

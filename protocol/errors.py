@@ -4,6 +4,7 @@
     ├── ProtocolError                 bytes or fields on the wire that break a rule
     │   ├── EventTooLarge             an SSE event above the decoder's limit
     │   └── InvalidStreamMode         a `stream_mode` the Agent Server refuses
+    ├── UsageMistake                  an option or argument that cannot be used (exit status 2)
     ├── ViewRefused                   a view that a recording cannot answer truthfully (HTTP 422)
     └── CassetteError …               see `graphtape.cassettes.errors`
 
@@ -12,9 +13,15 @@ Mistakes of a programmer raise builtins (`TypeError`, `ValueError`).
 
 from __future__ import annotations
 
+import reprlib
+
 
 class GraphtapeError(Exception):
     """What happened, where, and what to do next, in words for the user."""
+
+
+class UsageMistake(GraphtapeError):
+    """An option or argument that cannot be used: what was typed is wrong, not what it was about."""
 
 
 class ProtocolError(GraphtapeError):
@@ -42,7 +49,7 @@ class InvalidStreamMode(ProtocolError):
     """A `stream_mode` that the server refuses with 422 (reference, section 1.3)."""
 
     def __init__(self, value: object) -> None:
-        super().__init__(f"{value!r} is not a stream mode")
+        super().__init__(f"{reprlib.repr(value)} is not a stream mode")
         self.value = value
 
 

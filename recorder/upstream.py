@@ -26,7 +26,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from graphtape.protocol.errors import GraphtapeError
+from graphtape.protocol.errors import GraphtapeError, UsageMistake
 from graphtape.protocol.headers import Headers
 
 CONNECT_TIMEOUT_S = 10.0
@@ -41,7 +41,7 @@ _READ_BYTES = 2**16
 _HEAD_BYTES = 2**16
 
 
-class BadUpstream(GraphtapeError):
+class BadUpstream(UsageMistake):
     """The upstream's URL cannot be used."""
 
 

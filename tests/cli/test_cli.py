@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,7 +21,7 @@ from click.testing import CliRunner, Result
 from graphtape import __version__
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.writer import CassetteWriter
-from graphtape.cli import app
+from graphtape.cli import app, main
 
 COMMANDS = ("record", "replay", "demo", "ls", "show", "verify", "diff")
 EVENTS = b'event: values\r\ndata: {"a":1}\r\n\r\nevent: values\r\ndata: {"a":2}\r\n\r\n'
@@ -170,11 +172,50 @@ def test_failures(line: str, code: int, words: str, run: Run, folder: Path) -> N
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(run: Run, folder: Path) -> None:
-    """A file without permission is our error too."""
-    (folder / "one.tape").chmod(0)
-    assert run("ls one.tape").stderr.startswith("graphtape: error: ")
+def test_unreadable_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file without permission is our error too (denied here by hand: root may read everything)."""
+    opened = os.open
+
+    def deny(path: Any, *rest: Any, **more: Any) -> int:
+        if str(path).endswith("one.tape"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", deny)
+    result = run("ls one.tape")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("graphtape: error: ")
+    assert "one.tape" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [("> /dev/full", 1, "graphtape: error: No space left on device"), (">&-", 0, ""), ("2>&-", 0, "")],
+)
+def test_stdout_that_takes_nothing(redirection: str, code: int, words: str, folder: Path) -> None:
+    """A full disk or a closed stream under the output is one line at most, never a traceback."""
+    command = f"{shlex.quote(sys.executable)} -m graphtape.cli ls one.tape {redirection}"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.strip() == words
+
+
+def test_bug_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception that nobody expected is one line that asks for a report."""
+
+    def broken(**_: object) -> None:
+        raise KeyError("left")
+
+    monkeypatch.setattr(app.commands["ls"], "callback", broken)
+    monkeypatch.setattr(sys, "argv", ["graphtape", "ls", "one.tape"])
+    monkeypatch.delenv("GRAPHTAPE_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("graphtape: error: this is a bug in graphtape (KeyError: 'left'); please report it")
+    assert len(err.splitlines()) == 1
 
 
 def test_ls(run: Run) -> None:
