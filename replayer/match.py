@@ -116,24 +116,36 @@ class Matcher:
     def _among_equal(
         self, equal: list[RecordedRun], query: RunQuery, used: Mapping[int, int]
     ) -> Match | ViewRefused:
-        refusals = {run.order: self.refusal(run, query) for run in equal}
-        able = [run for run in equal if refusals[run.order] is None]
-        if not able:
-            first = refusals[equal[0].order]
-            assert first is not None
-            return first
-        bound = [run for run in able if query.thread is not None and run.thread is query.thread]
-        if bound:
-            ahead = [run for run in bound if run.step >= query.next_step]
-            run = min(ahead or bound, key=lambda one: (one.step, *_likeness(one, query)))
-            return Match(run, exact=True, reused=not ahead or used.get(run.order, 0) > 0)
-        ranked = sorted(able, key=lambda one: (*_likeness(one, query), one.order))
-        # A thread without runs starts a recorded conversation, it does not enter one in the middle.
-        opening = [run for run in ranked if run.step == 0]
-        if query.thread is None and opening:
-            ranked = opening + [run for run in ranked if run.step != 0]
-        run = min(ranked, key=lambda one: used.get(one.order, 0))
-        return Match(run, exact=True, reused=used.get(run.order, 0) > 0)
+        bound = [run for run in equal if query.thread is not None and run.thread is query.thread]
+        ahead = [run for run in bound if run.step >= query.next_step]
+        behind = [run for run in bound if run.step < query.next_step]
+        others = sorted(
+            (run for run in equal if run not in bound), key=lambda run: (*_likeness(run, query), run.order)
+        )
+        if query.thread is None:
+            # A thread without runs starts a recorded conversation, it does not enter one in the middle.
+            others.sort(key=lambda run: run.step != 0)
+        others.sort(key=lambda run: used.get(run.order, 0))
+        preferred = [
+            *sorted(ahead, key=lambda run: (run.step, *_likeness(run, query))),
+            *sorted(behind, key=lambda run: (run.step, *_likeness(run, query))),
+            *others,
+        ]
+        run = self._first_able(preferred, query)
+        if isinstance(run, ViewRefused):
+            return run
+        return Match(run, exact=True, reused=run in behind or used.get(run.order, 0) > 0)
+
+    def _first_able(self, preferred: Sequence[RecordedRun], query: RunQuery) -> RecordedRun | ViewRefused:
+        """The first that can answer, else why the first cannot; looking at a run costs reading it."""
+        first: ViewRefused | None = None
+        for run in preferred:
+            refused = self.refusal(run, query)
+            if refused is None:
+                return run
+            first = first or refused
+        assert first is not None
+        return first
 
     def _nearest(
         self,
@@ -141,24 +153,21 @@ class Matcher:
         query: RunQuery,
         used: Mapping[int, int],
     ) -> Match | ViewRefused:
-        def rank(entry: tuple[RecordedRun, tuple[Difference, ...]]) -> tuple[Any, ...]:
-            run, found = entry
+        def rank(run: RecordedRun) -> tuple[Any, ...]:
             in_thread = query.thread is not None and run.thread is query.thread
             return (
-                self.refusal(run, query) is not None,
                 not (in_thread and run.step == query.next_step),
                 not (in_thread and run.step > query.next_step),
                 run.step != query.next_step,
                 used.get(run.order, 0),
                 *_likeness(run, query),
                 run.order,
-                len(found),
             )
 
-        run, found = min(playable, key=rank)
-        refused = self.refusal(run, query)
-        if refused is not None:
-            return refused
+        run = self._first_able(sorted((run for run, _ in playable), key=rank), query)
+        if isinstance(run, ViewRefused):
+            return run
+        found = next(differences for one, differences in playable if one is run)
         return Match(run, exact=False, differences=found, reused=used.get(run.order, 0) > 0)
 
     def _miss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -65,11 +66,11 @@ def test_derived_ids(identifier: str) -> None:
 
 
 @settings(max_examples=40)
-@given(st.uuids(), st.integers(1, 1000))
+@given(st.uuids(version=4), st.integers(1, 1000))
 def test_derived_uuids_keep_version_variant_and_order(origin: uuid.UUID, salt: int) -> None:
     """Version, variant and the first half of a UUID stay, so that time and order stay."""
     made = derive(str(origin), salt)
-    assert made[:19] == str(origin)[:19]
+    assert made[:18] == str(origin)[:18]
     assert uuid.UUID(made).variant == origin.variant
     assert made != str(origin)
 
@@ -183,7 +184,7 @@ def test_event_ids(text: str, parsed: Any) -> None:
 def test_strictly_rising(event_ids: list[tuple[int, int]]) -> None:
     """Made unique, ids rise strictly, none falls below its own, and those that rose already stay."""
     rising = strictly_rising(event_ids)
-    assert all(before < after for before, after in zip(rising, rising[1:], strict=False))
+    assert all(before < after for before, after in pairwise(rising))
     assert all(new >= old for old, new in zip(event_ids, rising, strict=True))
     if event_ids == sorted(set(event_ids)):
         assert rising == event_ids

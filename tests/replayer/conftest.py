@@ -106,7 +106,7 @@ class Recording:
     def thread(self, number: int, body: Any = None) -> str:
         """POST /threads."""
         thread_id = uid(number)
-        value = {
+        value: dict[str, Any] = {
             "thread_id": thread_id, "created_at": "2026-11-21T00:10:36.000000+00:00", "metadata": {},
             "updated_at": "2026-11-21T00:10:36.000000+00:00", "status": "idle", "config": {}, "values": None,
         }  # fmt: skip

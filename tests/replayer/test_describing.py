@@ -20,7 +20,7 @@ def test_assistant_from_events(kit: Any) -> None:
     """Graph and assistant are those that the events name."""
     recording = kit.recording()
     metadata = {"graph_id": "graph", "assistant_id": kit.uid(77)}
-    events = [(1, "metadata", {}), (1, "values", {"deep": [{"metadata": metadata}]})]
+    events: list[Any] = [(1, "metadata", {}), (1, "values", {"deep": [{"metadata": metadata}]})]
     recording.run(recording.thread(1), kit.uid(2), BODY, events)
     assert run_object(kit, recording)["metadata"] == {"created_by": "system", **metadata}
 

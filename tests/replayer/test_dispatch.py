@@ -11,7 +11,7 @@ from graphtape.replayer.dispatch import ANSWERS
 
 
 def head(reply: Any, name: str) -> str:
-    return dict(reply.plan.head.headers)[name.encode()].decode()
+    return str(dict(reply.plan.head.headers)[name.encode()].decode())
 
 
 def test_every_run_starting_route_has_a_row() -> None:

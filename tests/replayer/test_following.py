@@ -24,9 +24,8 @@ def playing(kit: Any, speed: Any = 1, suffix: str = "/stream") -> Any:
 async def test_events_when_they_are_due(kit: Any) -> None:
     """Each event comes when it is due on the clock, and the end after the last."""
     play, clock = playing(kit), FakeClock()
-    seen = []
-    async for sent in events_of(play, 0, clock, Listener(play.watchers), Heartbeats.planned(0)):
-        seen.append((clock.now_ns() // kit.MS, sent.name))
+    events = events_of(play, 0, clock, Listener(play.watchers), Heartbeats.planned(0))
+    seen = [(clock.now_ns() // kit.MS, getattr(sent, "name", "heartbeat")) async for sent in events]
     assert seen == [(11, "metadata"), (21, "values"), (31, "values")]
     assert clock.now_ns() == play.end_ns
 
@@ -39,8 +38,7 @@ async def test_run_moved_while_it_is_waited_for(kit: Any) -> None:
 
     async def follow() -> None:
         with Listener(play.watchers) as listener:
-            async for sent in events_of(play, 0, clock, listener, Heartbeats.planned(0)):
-                seen.append(sent)
+            seen.extend([one async for one in events_of(play, 0, clock, listener, Heartbeats.planned(0))])
 
     task = asyncio.ensure_future(follow())
     await asyncio.sleep(0.001)

@@ -86,7 +86,7 @@ def test_status_changes_with_the_last_event(kit: Any) -> None:
 
 def test_state_knows_events_that_the_view_drops(kit: Any) -> None:
     """The state follows every recorded event, also those that this request is not shown."""
-    events = [(10, "metadata", {}), (10, "updates", {}), (10, "values", {}), (10, "updates", {})]
+    events: list[Any] = [(10, "metadata", {}), (10, "updates", {}), (10, "values", {}), (10, "updates", {})]
     body = {"stream_mode": ["updates", "values"]}
     options = StreamOptions(frozenset({"updates"}))
     play = playing(kit, events, body=body, options=options)
@@ -95,7 +95,7 @@ def test_state_knows_events_that_the_view_drops(kit: Any) -> None:
 
 def test_idle_limit_on_a_narrowed_view(kit: Any) -> None:
     """An idle limit caps the gaps between the events that are shown; the state follows them."""
-    events = [(10, "metadata", {}), (5000, "values", {}), (5000, "updates", {})]
+    events: list[Any] = [(10, "metadata", {}), (5000, "values", {}), (5000, "updates", {})]
     body = {"stream_mode": ["updates", "values"]}
     options = StreamOptions(frozenset({"updates"}))
     play = playing(kit, events, body=body, options=options, idle=0.1)
@@ -132,7 +132,7 @@ def test_queued_run_begins_when_the_one_before_is_cancelled(kit: Any) -> None:
 
 def test_stored_frames(kit: Any) -> None:
     """A join can get again what a resumable run has shown, less what the server never stores."""
-    events = [(10, "metadata", {}, "1-0"), (10, "values", {}, "2-0"), (10, "error", {}, "3-0")]
+    events: list[Any] = [(10, "metadata", {}, "1-0"), (10, "values", {}, "2-0"), (10, "error", {}, "3-0")]
     assert [f.event_id for f in playing(kit, events).stored(99 * kit.MS)] == ["1-0", "2-0"]
     assert [f.event_id for f in playing(kit, events).stored(11 * kit.MS)] == ["1-0"]
     assert playing(kit, events, options=StreamOptions()).stored(99 * kit.MS) == []
@@ -155,7 +155,10 @@ def test_ids_above_those_of_the_thread(kit: Any) -> None:
 
 def test_ids_replaced_everywhere(kit: Any) -> None:
     """The ids of a frame are replaced in its data and in its event name."""
-    events = [(1, "metadata", {"run_id": kit.uid(1)}), (1, f"values|sub:{kit.uid(7)}", {"x": kit.uid(7)})]
+    events: list[Any] = [
+        (1, "metadata", {"run_id": kit.uid(1)}),
+        (1, f"values|sub:{kit.uid(7)}", {"x": kit.uid(7)}),
+    ]
     ids = IdMap({kit.uid(1): kit.uid(2), kit.uid(7): kit.uid(8)})
     options = StreamOptions(subgraphs=True)
     play = playing(kit, events, body={"stream_subgraphs": True}, options=options, ids=ids)

@@ -71,7 +71,7 @@ def test_id_split_over_two_reads(kit: Any) -> None:
 
 
 def test_id_in_a_compressed_body(kit: Any) -> None:
-    """A compressed body in which an id is replaced goes out plain, with a head that says so; others stay as they came."""
+    """A compressed body in which an id is replaced goes out plain, and its head says so; others stay as they came."""
     recording = kit.recording()
     packed = gzip.compress(kit.uid(1).encode(), mtime=0)
     coding = (b"content-encoding", b"gzip")

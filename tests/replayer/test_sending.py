@@ -37,7 +37,8 @@ async def test_recorded_bytes(kit: Any, play: Any, speed: Any) -> None:
     one_read = [(5, b"".join(kit.sse(*event[1:]) for event in events))]
     client = await play(recording(kit, one_read), speed=speed)
     async with client.post(path(kit, "/stream"), json=BODY) as response:
-        chunks, buffer = [], b""
+        chunks: list[bytes] = []
+        buffer = b""
         async for data, end in response.content.iter_chunks():
             buffer += data
             if end:
@@ -65,7 +66,12 @@ async def test_idle_limit(kit: Any, play: Any, idle: Any, due: list[int]) -> Non
     assert sorted({slept // kit.MS for slept in clock.slept} - {0}) == due
 
 
-LONG = [(1, "metadata", {}), (4999, b": heartbeat\r\n\r\n"), (3000, "values", {}), (4000, "values", {})]
+LONG: list[Any] = [
+    (1, "metadata", {}),
+    (4999, b": heartbeat\r\n\r\n"),
+    (3000, "values", {}),
+    (4000, "values", {}),
+]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ async def test_wait_for_the_end_of_a_finished_run(kit: Any, play: Any) -> None:
 )
 async def test_join_filters(kit: Any, play: Any, query: str, names: list[str]) -> None:
     """`stream_mode` of a join filters by name, as the server reads it."""
-    events = [(1, "metadata", {}, "1-0"), (1, "values", {}, "2-0"), (1, "updates", {}, "3-0")]
+    events: list[Any] = [(1, "metadata", {}, "1-0"), (1, "values", {}, "2-0"), (1, "updates", {}, "3-0")]
     modes = {"stream_mode": ["values", "updates"]}
     client = await play(recording(kit, events, modes), speed="max")
     async with client.post(path(kit, "/stream"), json={**BODY, **modes}) as response:
@@ -312,7 +318,7 @@ async def test_run_queued_behind_a_created_one_at_max(kit: Any, play: Any) -> No
 
 async def test_derived_wait(kit: Any, play: Any) -> None:
     """`wait` of a streamed run: the head at once, a newline each 5 s, then the last values."""
-    events = [(1, "metadata", {}, "1-0"), (12_000, "values", {"n": 1}, "2-0")]
+    events: list[Any] = [(1, "metadata", {}, "1-0"), (12_000, "values", {"n": 1}, "2-0")]
     clock = FakeClock()
     client = await play(recording(kit, events), clock=clock)
     async with client.post(path(kit, "/wait"), json=BODY) as response:

@@ -138,7 +138,7 @@ async def test_stop_breaks_open_streams(kit: Any, play: Any) -> None:
 async def test_stop_with_a_client_that_never_reads(kit: Any, play: Any) -> None:
     """A client that does not read holds up neither the others nor the stop."""
     made = kit.recording()
-    events = [(0, "metadata", {})] + [(0, "values", {"x": "y" * 500_000})] * 20
+    events: list[Any] = [(0, "metadata", {})] + [(0, "values", {"x": "y" * 500_000})] * 20
     made.run(made.thread(1), kit.uid(2), BODY, events)
     made.json("GET", "/info", {})
     client = await play(made, speed="max")

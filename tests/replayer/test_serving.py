@@ -93,11 +93,10 @@ def test_missing_file(tmp_path: Any) -> None:
 
 async def test_run_until_stopped(cassette: Any) -> None:
     """`run` says one line when it listens, logs one line per request, and ends when it is told."""
-    stop, lines, log = asyncio.Event(), [], io.StringIO()
-    task = asyncio.ensure_future(run([cassette], port=0, announce=lines.append, stop=stop, log=log))
-    while not lines:
-        await asyncio.sleep(0.001)
-    (line,) = lines
+    stop, log = asyncio.Event(), io.StringIO()
+    announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(run([cassette], port=0, announce=announced.set_result, stop=stop, log=log))
+    line = await announced
     assert line.startswith("graphtape: listening on http://127.0.0.1:")
     async with ClientSession() as client:
         await (await client.get(f"{line.rpartition(' ')[2]}/info")).read()

@@ -79,7 +79,7 @@ def test_conversation_is_decided_by_its_first_run(kit: Any) -> None:
 
 def test_event_ids_of_one_thread_rise(kit: Any) -> None:
     """Every run of a thread has event ids above those of the run before, also when one is played twice."""
-    events = [(1, "metadata", {}, "1000-0"), (1, "values", {}, "1005-0")]
+    events: list[Any] = [(1, "metadata", {}, "1000-0"), (1, "values", {}, "1005-0")]
     recording = kit.recording()
     body = {**BODY, "stream_resumable": True}
     recording.run(recording.thread(1), kit.uid(2), body, events)

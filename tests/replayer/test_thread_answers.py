@@ -231,7 +231,7 @@ def test_likely_state(kit: Any) -> None:
 
 
 def test_search_of_this_session(kit: Any, two_creations: Any) -> None:
-    """Threads are searched and counted as this session has them; the total is the page, and one more if there is more."""
+    """Threads are searched and counted as this session has them; the total is the page, plus one if there is more."""
     session = kit.session(two_creations)
     for kind in ("x", "y", "x"):
         create(kit, session, {"metadata": {"kind": kind}})

@@ -54,7 +54,7 @@ def read(kit: Any, session: Any, what: str, body: Any = None, now_ms: float = 10
 
 def test_history_from_checkpoints(kit: Any) -> None:
     """The history is every checkpoint that was shown, newest first, one unless a limit is given."""
-    events = [(1, "checkpoints", checkpoint(kit, n, {"n": n})) for n in range(3)]
+    events: list[Any] = [(1, "checkpoints", checkpoint(kit, n, {"n": n})) for n in range(3)]
     session = conversation(kit, ("checkpoints", events))
     history = read(kit, session, "/history", {"limit": 9})
     assert [state["values"] for state in history] == [{"n": 2}, {"n": 1}, {"n": 0}]

@@ -50,7 +50,7 @@ def test_no_subgraph_in_the_recording(kit: Any) -> None:
     """Tokens of a recording with subgraphs are also those without, if no event has a namespace."""
     recording = kit.recording()
     body = {"assistant_id": "a", "stream_mode": ["messages-tuple", "values"], "stream_subgraphs": True}
-    events = [(1, "metadata", {}), (1, "messages", [{"id": "1"}, {}]), (1, "values", {})]
+    events: list[Any] = [(1, "metadata", {}), (1, "messages", [{"id": "1"}, {}]), (1, "values", {})]
     recording.run(None, kit.uid(1), body, events)
     asked = StreamOptions(frozenset({"messages-tuple"}))
     seen = viewed(only_run(kit, recording), asked, "stream", unique_ids=False)
@@ -74,7 +74,7 @@ def test_ids_where_none_were_recorded(kit: Any) -> None:
 def test_recorded_ids_are_kept(kit: Any) -> None:
     """Recorded ids stand as they are, also equal ones, and nothing is marked."""
     recording = kit.recording()
-    events = [(1, "metadata", {}, "5-0"), (1, "values", {}, "5-0"), (1, "values", {}, "6-0")]
+    events: list[Any] = [(1, "metadata", {}, "5-0"), (1, "values", {}, "5-0"), (1, "values", {}, "6-0")]
     recording.run(None, kit.uid(1), {"assistant_id": "a", "stream_resumable": True}, events)
     seen = viewed(only_run(kit, recording), RESUMABLE, "stream", unique_ids=False)
     assert [frame.verbatim for frame in seen.frames] == ["5-0", "5-0", "6-0"]
@@ -84,7 +84,7 @@ def test_recorded_ids_are_kept(kit: Any) -> None:
 def test_unique_ids(kit: Any) -> None:
     """Made unique, equal ids get the next sequence number; those that are unique stay."""
     recording = kit.recording()
-    events = [(1, "metadata", {}, "5-0"), (1, "values", {}, "5-0"), (1, "values", {}, "6-0")]
+    events: list[Any] = [(1, "metadata", {}, "5-0"), (1, "values", {}, "5-0"), (1, "values", {}, "6-0")]
     recording.run(None, kit.uid(1), {"assistant_id": "a", "stream_resumable": True}, events)
     seen = viewed(only_run(kit, recording), RESUMABLE, "stream", unique_ids=True)
     assert [frame.event_id for frame in seen.frames] == [(5, 0), (5, 1), (6, 0)]
@@ -104,7 +104,7 @@ def test_only_the_answer_was_recorded(kit: Any) -> None:
 def test_comments(kit: Any) -> None:
     """Recorded heartbeats know when they came, and between which events."""
     recording = kit.recording()
-    events = [(1, "metadata", {}), (5000, kit.HEARTBEAT), (1, "values", {})]
+    events: list[Any] = [(1, "metadata", {}), (5000, kit.HEARTBEAT), (1, "values", {})]
     recording.run(None, kit.uid(1), {"assistant_id": "a"}, events)
     seen = viewed(only_run(kit, recording), StreamOptions(), "stream", unique_ids=False)
     assert [(one.at_ns // kit.MS, one.events_before) for one in seen.comments()] == [(5002, 1)]
@@ -113,7 +113,7 @@ def test_comments(kit: Any) -> None:
 def test_recording_that_broke_off(kit: Any) -> None:
     """A stream that did not end by itself is shown to its last whole event, and is not whole."""
     recording = kit.recording()
-    events = [(1, "metadata", {}), (1, "values", {"n": 1}), (1, b"event: values\r\ndata: {")]
+    events: list[Any] = [(1, "metadata", {}), (1, "values", {"n": 1}), (1, b"event: values\r\ndata: {")]
     recording.run(None, kit.uid(1), {"assistant_id": "a"}, events, ending=Ending.UPSTREAM_BROKE)
     seen = viewed(only_run(kit, recording), StreamOptions(), "stream", unique_ids=False)
     assert [frame.name for frame in seen.frames] == ["metadata", "values"]
