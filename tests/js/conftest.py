@@ -1,10 +1,11 @@
-"""What the tests of the JavaScript clients share: the npm packages, node scripts, recorders, and transcripts made comparable.
+"""What the tests of the JavaScript clients share: npm packages, node scripts, recorders, comparable transcripts.
 
 The packages are installed when a test first asks for them. Without Node 20 these tests are skipped, and say so.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -59,19 +60,28 @@ def node() -> str:
 
 
 @pytest.fixture(scope="session")
-def start_script(node: str) -> Callable[..., subprocess.Popen[str]]:
+def start_script(node: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a script of this folder; its stdout is to be one JSON document."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [node, "--no-warnings", str(HERE / script), *arguments],
-            cwd=HERE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        started.append(
+            subprocess.Popen(
+                [node, "--no-warnings", str(HERE / script), *arguments],
+                cwd=HERE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
+        return started[-1]
 
-    return start
+    yield start
+    # Those that a failure left behind.
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +96,7 @@ def result_of() -> Callable[[subprocess.Popen[str]], Any]:
             out, err = process.communicate()
             pytest.fail(f"{process.args} did not end in {timeout} s; it said:\n{err[-3000:]}")
         if process.returncode != 0:
-            pytest.fail(f"{process.args} failed:\n{err[-3000:]}")
+            pytest.fail(f"{process.args} failed:\n{err[-3000:]}", pytrace=False)
         return json.loads(out)
 
     return result
@@ -97,7 +107,17 @@ class Recorder:
 
     def __init__(self, upstream: str, cassette: Path, *options: str) -> None:
         self.cassette = cassette
-        command = [sys.executable, "-m", "graphtape.cli", "record", upstream, "-o", str(cassette), "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "graphtape.cli",
+            "record",
+            upstream,
+            "-o",
+            str(cassette),
+            "--port",
+            "0",
+        ]
         with cassette.with_suffix(".log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True
@@ -151,6 +171,14 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def shape_of() -> Callable[[Any], Any]:
-    """A document with every id and time replaced by the number of its first appearance."""
-    return lambda document: _renamed(document, {})
+def assert_same() -> Callable[[Any, Any], None]:
+    """Fail unless two documents are the same, with every id and time replaced by the number of its first appearance."""
+
+    def check(now: Any, was: Any) -> None:
+        shapes = [json.dumps(_renamed(each, {}), indent=1, ensure_ascii=False) for each in (was, now)]
+        was_lines, now_lines = (shape.splitlines() for shape in shapes)
+        differing = list(difflib.unified_diff(was_lines, now_lines, "real server", "mock", lineterm="", n=5))
+        if differing:
+            pytest.fail("\n".join(line[:200] for line in differing[:60]), pytrace=False)
+
+    return check

@@ -206,9 +206,13 @@ const SCENARIOS = {
       await page.hook.stop();
       await submitted;
       const { custom, ...shown } = await page.settled();
-      const [run] = await (await fetch(`${apiUrl}/threads/${page.threadId}/runs`)).json();
+      let status = "running";
+      for (let tries = 0; status === "running" && tries < 20; tries++, await pause(50)) {
+        const [run] = await (await fetch(`${apiUrl}/threads/${page.threadId}/runs`)).json();
+        status = run.status;
+      }
       page.leave();
-      return { ...shown, started: custom.slice(0, 3), status: run.status };
+      return { ...shown, started: custom.slice(0, 3), status };
     };
     return Promise.all([stopped(21, { reconnectOnMount: true }), stopped(22, {})]);
   },
