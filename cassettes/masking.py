@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from typing import Final
 from urllib.parse import unquote_plus
 
 from graphtape.protocol.credentials import LONGEST_NAME, CredentialNames
@@ -22,6 +23,12 @@ _STRUCTURE = re.compile(rb'["{}\[\]]')
 _QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
 _BARE_END = re.compile(rb'[,}\]\s"]')
 
+LONGEST_SEEN_BYTES: Final = 4096
+"""Of a masked value, this much is remembered for whoever looks for its echo; a longer one is not looked for."""
+
+MOST_SEEN: Final = 32
+"""As above: so many values of one body."""
+
 
 class FormMasker:
     """`a=1&password=x`: masks the values of listed names, whatever the reads."""
@@ -30,6 +37,9 @@ class FormMasker:
 
     def __init__(self, names: CredentialNames) -> None:
         self.redacted: tuple[str, ...] = ()
+        self.seen: list[str] = []
+        """The values that were masked."""
+        self._dropped = b""
         self._names = names
         self._name = b""
         self._state = self._START
@@ -59,14 +69,23 @@ class FormMasker:
                 stop = len(data) if end < 0 else end
                 if self._state == self._PASS:
                     out.append(data[at:stop])
+                else:
+                    self._dropped = (self._dropped + data[at:stop])[: LONGEST_SEEN_BYTES + 1]
                 if end >= 0:
+                    self._remember()
                     out.append(b"&")
                     self._state = self._START
                 at = stop + 1
         return b"".join(out)
 
     def finish(self) -> bytes:
+        self._remember()
         return b""
+
+    def _remember(self) -> None:
+        if self._dropped and len(self._dropped) <= LONGEST_SEEN_BYTES and len(self.seen) < MOST_SEEN:
+            self.seen.append(form_name(self._dropped))
+        self._dropped = b""
 
 
 class JsonMasker:
@@ -79,6 +98,9 @@ class JsonMasker:
 
     def __init__(self, names: CredentialNames) -> None:
         self.redacted: tuple[str, ...] = ()
+        self.seen: list[str] = []
+        """The strings that were masked, whole ones."""
+        self._dropped = b""
         self._names = names
         self._step = self._begin
         self._out: list[bytes] = []
@@ -151,7 +173,7 @@ class JsonMasker:
             self._step = self._between
             return start
         self._out.append(data[at : start + 1])
-        name = _json_name(self._string)
+        name = json_name(self._string)
         if name is not None and self._names.field(name):
             self._name = name
             self._step = self._value
@@ -187,7 +209,11 @@ class JsonMasker:
 
     def _drop_string(self, data: bytes, at: int) -> int:
         end, closed = self._string_end(data, at)
+        self._dropped = (self._dropped + data[at:end])[: LONGEST_SEEN_BYTES + 2]
         if closed:
+            if len(self._dropped) <= LONGEST_SEEN_BYTES + 1 and len(self.seen) < MOST_SEEN:
+                self.seen.append(json_name(self._dropped) or "")
+            self._dropped = b""
             self._step = self._between
         return end
 
@@ -247,7 +273,7 @@ class JsonMasker:
         self.redacted = once([*self.redacted, f"body {self._name}"])
 
 
-def _json_name(string: bytes) -> str | None:
+def json_name(string: bytes) -> str | None:
     """The name in `string` (its closing quote included), unescaped; None if it is no name worth comparing."""
     if not string.endswith(b'"'):
         return None

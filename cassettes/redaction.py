@@ -6,6 +6,9 @@ no network. One rule: a mask never makes valid JSON invalid, and never depends o
 Two kinds of masks: where a *name* says that the value is a credential, the value becomes `MASK`; where a *value* that
 the user named is met, each of its bytes becomes `*`, so that every length stays as it was.
 
+What a named value, or an echoed credential, leaves in a response is masked in two ways: where it lies whole in a read,
+before the read is written; where it is spread over reads or events, when the exchange has ended (`splits`, `remask`).
+
 Limits, on purpose: a compressed request body cannot be searched and is withheld as a whole; multipart bodies and JSON
 inside JSON strings are searched for named values only.
 """
@@ -13,13 +16,17 @@ inside JSON strings are searched for named values only.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
-from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
+from graphtape.cassettes.jsontext import Range
 from graphtape.cassettes.masking import FormMasker, JsonMasker, form_name, once
+from graphtape.cassettes.pathmasking import BadPath, PathMasker, parse_path
+from graphtape.cassettes.splits import SplitFinder
 from graphtape.protocol.credentials import CredentialNames
 from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
@@ -40,10 +47,16 @@ class RedactionError(UsageMistake):
     """A name or value to mask that cannot be used."""
 
 
+SHORTEST_ECHO = 8
+"""A credential of a request must have this many characters to be looked for in the response."""
+
+
 class BodyMasker(Protocol):
     """Masks one body as it passes; `redacted` says afterwards what was found."""
 
     redacted: tuple[str, ...]
+    seen: list[str]
+    """Values that were masked because of their name or place; for `--redact-echo`."""
 
     def feed(self, data: bytes) -> bytes:
         """What can be written now; some of `data` may be kept until later."""
@@ -60,19 +73,43 @@ class Redactor:
     Args:
         names: further names of headers, query parameters and JSON members (`--redact`).
         values: (label, value) pairs to mask wherever they stand (`--redact-env NAME`: the label is NAME).
+        paths: paths into JSON request bodies whose values are masked (`--redact-json`).
+        echo: mask the credentials of a request also in its response (`--redact-echo`).
 
     Raises:
-        RedactionError: a value is shorter than `SHORTEST_VALUE` characters.
+        RedactionError: a value is shorter than `SHORTEST_VALUE` characters, or a path cannot be read.
     """
 
-    def __init__(self, names: Iterable[str] = (), values: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        values: Iterable[tuple[str, str]] = (),
+        *,
+        paths: Iterable[str] = (),
+        echo: bool = False,
+    ) -> None:
         self._names = CredentialNames(names)
         self._values = ValueMasker(values)
+        self._echo = echo
+        try:
+            self._paths = tuple((path, parse_path(path)) for path in paths)
+        except BadPath as error:
+            raise RedactionError(str(error)) from None
+
+    @property
+    def names(self) -> CredentialNames:
+        """The registry, with what the user added."""
+        return self._names
 
     @property
     def knows_values(self) -> bool:
-        """True if the user named values; only then are response bodies looked at."""
+        """True if the user named values."""
         return bool(self._values)
+
+    @property
+    def reads_responses(self) -> bool:
+        """True if response bodies are looked at; then they should come without a content coding."""
+        return self._echo or bool(self._values)
 
     def headers(self, headers: Headers) -> tuple[Headers, tuple[str, ...]]:
         """(the fields with credentials masked, what was masked)."""
@@ -107,8 +144,41 @@ class Redactor:
             return _Withheld()
         media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
         if media_type == b"application/x-www-form-urlencoded":
-            return _Chain(FormMasker(self._names), self._values)
-        return _Chain(JsonMasker(self._names), self._values)
+            return _Chain((FormMasker(self._names),), self._values)
+        by_name = JsonMasker(self._names)
+        return _Chain((PathMasker(self._paths), by_name) if self._paths else (by_name,), self._values)
+
+    def credentials(self, headers: Headers, target: str) -> tuple[str, ...]:
+        """The credentials in a request's head that are worth looking for; none unless `echo` is set."""
+        if not self._echo:
+            return ()
+        found: list[str] = []
+        for name, value in headers:
+            if self._names.header(name.decode("latin-1")):
+                found.extend(_credentials_in(name.lower(), value.decode("utf-8", "surrogateescape")))
+        for part in target.partition("?")[2].split("&"):
+            key, _, text = part.partition("=")
+            if self._names.query(unquote_plus(key)):
+                found.append(unquote_plus(text, errors="surrogateescape"))
+        return once(found)
+
+    def response(self, headers: Headers, credentials: Iterable[str] = ()) -> ResponseMasker | None:
+        """The masker for the body of a response with these headers; None if nothing is to be masked in it.
+
+        Args:
+            headers: of the response.
+            credentials: of its request: those of its head, and what its `BodyMasker` has `seen`.
+        """
+        values = self._values
+        if self._echo:
+            echoes = [value for value in once(credentials) if len(value) >= SHORTEST_ECHO and value != MASK]
+            values = values.with_forms({form: "echo" for value in echoes for form in _forms(value)})
+        if not values:
+            return None
+        media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
+        coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
+        is_stream = media_type == b"text/event-stream" and coding == b"identity"
+        return ResponseMasker(values, is_stream=is_stream)
 
     def response_body(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
         """(one read with the values masked that lie whole in it, `value NAME` for each)."""
@@ -121,6 +191,52 @@ class Redactor:
         found: list[str] = []
         masked = _mask_form(query, self._names, found)
         return (path + mark + masked, found) if found else (value, found)
+
+
+class ResponseMasker:
+    """Masks named values, and nothing else, in one response body; every length stays.
+
+    Args:
+        values: what to mask.
+        is_stream: the body is an event stream without a content coding.
+    """
+
+    def __init__(self, values: ValueMasker, *, is_stream: bool) -> None:
+        self._values = values
+        self._finder = SplitFinder(values.forms, is_stream=is_stream)
+        self._found: dict[str, None] = {}
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What was found so far; with what `finish` found, once it has been called."""
+        return tuple({**self._found, **self._finder.found})
+
+    def feed(self, data: bytes) -> bytes:
+        """One read, with the values masked that lie whole in it."""
+        self._finder.feed(data)
+        clean, labels = self._values.mask(data)
+        self._found.update(dict.fromkeys(labels))
+        return clean
+
+    def finish(self) -> tuple[Range, ...]:
+        """Which bytes of the body are to be masked besides, now that its end is known; for `CassetteWriter.mask`."""
+        return self._finder.finish()
+
+
+def _credentials_in(name: bytes, value: str) -> list[str]:
+    """What of a header's value is secret by itself: without the scheme, without the names of cookies."""
+    if name in (b"cookie", b"cookie2"):
+        return [pair.partition("=")[2].strip().strip('"') for pair in value.split(";")]
+    if name in (b"set-cookie", b"set-cookie2"):
+        return [value.partition(";")[0].partition("=")[2].strip().strip('"')]
+    scheme, _, rest = value.strip().partition(" ")
+    if not rest:
+        return [value.strip()]
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            login = base64.b64decode(rest, validate=True).decode("utf-8", "surrogateescape")
+            return [rest.strip(), login.partition(":")[2]]
+    return [rest.strip()]
 
 
 def redact_url(url: str, names: CredentialNames | None = None) -> str:
@@ -143,7 +259,7 @@ class ValueMasker:
     ways it can fall inside a longer text, as the password of `Basic`).
     """
 
-    def __init__(self, values: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
         forms: dict[bytes, str] = {}
         for label, value in values:
             if len(value) < SHORTEST_VALUE:
@@ -153,10 +269,22 @@ class ValueMasker:
                 )
             for form in _forms(value):
                 forms.setdefault(form, f"value {label}")
-        self._labels = forms
+        self._take(forms)
+
+    def _take(self, forms: Mapping[bytes, str]) -> None:
+        self.forms = forms
+        """What is looked for, and the label of each."""
         self.longest_bytes = max(map(len, forms), default=0)
         longest_first = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if forms else None
+
+    def with_forms(self, forms: Mapping[bytes, str]) -> ValueMasker:
+        """A masker that looks for these too."""
+        if not forms:
+            return self
+        both = ValueMasker()
+        both._take({**forms, **self.forms})
+        return both
 
     def __bool__(self) -> bool:
         return self._pattern is not None
@@ -168,7 +296,7 @@ class ValueMasker:
         found: list[str] = []
 
         def stars(match: re.Match[bytes]) -> bytes:
-            found.append(self._labels[match[0]])
+            found.append(self.forms[match[0]])
             return b"*" * len(match[0])
 
         return self._pattern.sub(stars, data), once(found)
@@ -202,6 +330,7 @@ class _Withheld:
 
     def __init__(self) -> None:
         self.redacted: tuple[str, ...] = ()
+        self.seen: list[str] = []
 
     def feed(self, data: bytes) -> bytes:
         if self.redacted or not data:
@@ -214,35 +343,49 @@ class _Withheld:
 
 
 class _Chain:
-    """Named values first, across reads, then names. Keeps back at most one value's length."""
+    """Named values first, across reads, then places, then names. Keeps back at most one value's length."""
 
-    def __init__(self, masker: BodyMasker, values: ValueMasker) -> None:
-        self._masker = masker
+    def __init__(self, maskers: Sequence[BodyMasker], values: ValueMasker) -> None:
+        self._maskers = maskers
         self._values = values
         self._kept = b""
         self._found: list[str] = []
 
     @property
     def redacted(self) -> tuple[str, ...]:
-        return once([*self._masker.redacted, *self._found])
+        return once([*(what for masker in self._maskers for what in masker.redacted), *self._found])
 
     @redacted.setter
     def redacted(self, value: tuple[str, ...]) -> None:
         raise AttributeError("redacted is derived")
 
+    @property
+    def seen(self) -> list[str]:
+        return [value for masker in self._maskers for value in masker.seen]
+
+    @seen.setter
+    def seen(self, value: list[str]) -> None:
+        raise AttributeError("seen is derived")
+
     def feed(self, data: bytes) -> bytes:
         if not self._values:
-            return self._masker.feed(data)
+            return self._through(data)
         clean, labels = self._values.mask(self._kept + data)
         self._found.extend(labels)
         cut = max(0, len(clean) - self._values.longest_bytes + 1)
         self._kept = clean[cut:]
-        return self._masker.feed(clean[:cut])
+        return self._through(clean[:cut])
 
     def finish(self) -> bytes:
-        last = self._masker.feed(self._kept) if self._kept else b""
-        self._kept = b""
-        return last + self._masker.finish()
+        rest, self._kept = self._kept, b""
+        for masker in self._maskers:
+            rest = (masker.feed(rest) if rest else b"") + masker.finish()
+        return rest
+
+    def _through(self, data: bytes) -> bytes:
+        for masker in self._maskers:
+            data = masker.feed(data)
+        return data
 
 
 def _mask_form(query: bytes, names: CredentialNames, found: list[str]) -> bytes:

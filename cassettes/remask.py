@@ -74,14 +74,14 @@ def _masked_records(old: bytes, row: SegmentRow, job: MaskJob, at: int) -> tuple
     changed = False
     packed: list[bytes] = []
     for record in records:
-        written = record
+        written: RawRecord = record
         if record[2] == job.exchange and record[0] == _CHUNK:
             data: bytes = record[3]
             clean = starred(data, at, job.ranges)
             at += len(data)
             if clean is not data:
                 changed = True
-                written: RawRecord = (*record[:3], clean, *record[4:])
+                written = (*record[:3], clean, *record[4:])
         packed.append(pack(written))
     again = b"".join(packed)
     if len(again) != len(raw):

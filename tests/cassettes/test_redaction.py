@@ -135,3 +135,108 @@ def test_short_values_are_refused() -> None:
 def test_urls_that_are_shown(url: Any, expected: Any) -> None:
     """Logs and errors never show userinfo or a credential of the query."""
     assert redact_url(url) == expected
+
+
+def token(text: str) -> bytes:
+    return b"event: messages\ndata: " + json.dumps([{"content": text, "id": "m"}, {}]).encode() + b"\n\n"
+
+
+SSE = ((b"content-type", b"text/event-stream; charset=utf-8"),)
+
+
+def test_values_at_json_paths() -> None:
+    """`--redact-json`: request bodies are masked at the paths the user named, beside the listed names."""
+    masker = Redactor(paths=["input.messages[*].content", "input.ssn"]).request_body(())
+    data = b'{"input":{"ssn":1,"messages":[{"content":"x","role":"u"}],"password":"p"},"ssn":2}'
+    out = b"".join(masker.feed(data[at : at + 1]) for at in range(len(data))) + masker.finish()
+    assert json.loads(out) == {
+        "input": {
+            "ssn": "[redacted]",
+            "messages": [{"content": "[redacted]", "role": "u"}],
+            "password": "[redacted]",
+        },
+        "ssn": 2,
+    }
+    assert masker.redacted == ("body input.ssn", "body input.messages[*].content", "body password")
+    with pytest.raises(RedactionError, match="is no path"):
+        Redactor(paths=["a["])
+
+
+def test_a_value_in_tokens() -> None:
+    """What lies whole in a read is masked at once; what is spread over events is said at the end."""
+    masker = Redactor(values=[("PIN", "hunter2x")]).response(SSE)
+    assert masker is not None
+    reads = [token("whole hunter2x"), token(" and hunt"), token("er2x.")]
+    first, *rest = (masker.feed(read) for read in reads)
+    assert b"whole ********" in first
+    assert rest == reads[1:]
+    assert masker.redacted == ("value PIN",)
+    body = b"".join(reads)
+    assert [body[start:stop] for start, stop in masker.finish()] == [b"hunt", b"er2x"]
+
+
+def test_responses_are_left_alone() -> None:
+    """Without named values, and without credentials to look for, no response is looked at."""
+    assert Redactor().response(SSE) is None
+    assert Redactor(echo=True).response(SSE, ["", "short", "[redacted]"]) is None
+    assert not Redactor(names=["x"], paths=["a"]).reads_responses
+    assert Redactor(echo=True).reads_responses
+    assert Redactor(values=[("A", "abcd")]).reads_responses
+
+
+ECHO_HEADERS = (
+    (b"Authorization", b"Bearer tok-12345678"),
+    (b"X-Api-Key", b"key-12345678"),
+    (b"Cookie", b'sid=cookie-1234; theme="darkdark1"'),
+    (b"accept", b"text/event-stream"),
+)
+
+
+def test_credentials_of_a_request_head() -> None:
+    """`--redact-echo`: what is secret in a header is its token, password or cookie, not the scheme."""
+    redactor = Redactor(names=["tenant"], echo=True)
+    assert redactor.credentials(ECHO_HEADERS, "/x?api_key=a%20b&tenant=t1&q=1") == (
+        "tok-12345678",
+        "key-12345678",
+        "cookie-1234",
+        "darkdark1",
+        "a b",
+        "t1",
+    )
+    basic = ((b"Authorization", b"Basic " + base64.b64encode(b"me:long-password")),)
+    assert redactor.credentials(basic, "/") == (
+        base64.b64encode(b"me:long-password").decode(),
+        "long-password",
+    )
+    assert Redactor().credentials(ECHO_HEADERS, "/?api_key=a") == ()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (b"application/json", b'{"password":"pass\\u0077ord-1","n":1,"a":{"apiKey":"key/12345"}}'),
+        (b"application/x-www-form-urlencoded", b"password=password-1&n=1&apiKey=key%2F12345"),
+    ],
+)
+def test_credentials_of_a_request_body(content_type: bytes, body: bytes) -> None:
+    """Masked members and fields are looked for in the response, in every form in which they may be sent."""
+    redactor = Redactor(echo=True)
+    masker = redactor.request_body(((b"content-type", content_type),))
+    for at in range(len(body)):
+        masker.feed(body[at : at + 1])
+    masker.finish()
+    assert masker.seen == ["password-1", "key/12345"]
+    response = redactor.response((), masker.seen)
+    assert response is not None
+    assert response.feed(b"<password-1 key%2f12345 key/12345>") == b"<********** *********** *********>"
+    assert response.redacted == ("echo",)
+
+
+def test_long_credentials_are_not_kept() -> None:
+    """Memory does not grow with what a request calls a password."""
+    masker = Redactor(echo=True).request_body(())
+    masker.feed(b'{"password":"')
+    for _ in range(1000):
+        masker.feed(b"x" * 1000)
+    masker.feed(b'","secret":"short-one"}')
+    assert masker.seen == ["short-one"]

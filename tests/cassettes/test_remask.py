@@ -6,10 +6,12 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from graphtape.cassettes import Cassette, CassetteWriter, Ending, remask
+from graphtape.cassettes.compression import compress_again
 from graphtape.cassettes.errors import CassetteWriteFailed
 from graphtape.cassettes.framing import FrameType, encode_frame
 from graphtape.cassettes.index import SegmentRow
@@ -171,7 +173,7 @@ def test_journal_of_another_file(tape: Path, tmp_path: Path, writer: CassetteWri
     journal = tmp_path / (tape.name + JOURNAL_SUFFIX)
     status = os.stat(tape)
     good = remask._JOURNAL.pack(b"TAPEMASK", status.st_dev, status.st_ino, 16, 3, 0)[:-4]
-    whole = good + remask.crc32(b"xyz", remask.crc32(good)).to_bytes(4, "little") + b"xyz"
+    whole = good + crc32(b"xyz", crc32(good)).to_bytes(4, "little") + b"xyz"
     other = remask._JOURNAL.pack(b"TAPEMASK", status.st_dev, status.st_ino + 1, 16, 3, 0) + b"xyz"
     for content in (b"", other, whole[:-1], whole + b"x", whole[:9] + b"\0" + whole[10:]):
         journal.write_bytes(content)
@@ -186,7 +188,7 @@ def test_what_does_not_fit() -> None:
     """Any room that is left is filled, however small, and the frames are exactly as long as they were."""
     head = b"\x81\xa9recording\x01"
     raw = b"\x94\x06\x00\x01\xc4\x03abc" * 3
-    block = next(iter(remask.compress_again(raw)))
+    block = next(iter(compress_again(raw)))
     least = 2 * 9 + len(head) + len(block)
     for room in [*range(40), 300]:
         row = SegmentRow(16, least + room, 1, 0, len(raw), 3)
