@@ -228,7 +228,7 @@ class ThreadNarrowing(_Events):
         super().__init__(say)
         self._thread_id, self._runs = thread_id, runs
         self._shown, self._now = shown, now
-        self._cursor = event_place(cursor) if cursor is not None else None
+        self._cursor = cursor
         self._run: WideRun | None = None
         self._view: _LenientView | None = None
         if cursor is None:
@@ -298,7 +298,7 @@ class ThreadNarrowing(_Events):
     def _shows(self, event: Block, frame: Frame, run: WideRun | None) -> bool:
         if self._cursor is None or event.id is None or not self._is_past(event):
             return True
-        if event_place(event.id) <= self._cursor:
+        if event.id <= self._cursor:  # as strings, like the server
             return False
         return run is None or (run.asked.resumable and is_stored(frame.name, run.asked.modes))
 

@@ -27,8 +27,7 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.headers import Headers, end_to_end, get, rewrite_location
 from graphtape.recorder.capture import Capture, ExchangeCapture
 from graphtape.recorder.downstream import Downstream
-from graphtape.recorder.shape import Passage, Shape
-from graphtape.recorder.shaping import Shaper
+from graphtape.recorder.shaping import Passage, Shape, Shaper
 from graphtape.recorder.turn import FlushTurn
 from graphtape.recorder.upstream import Upstream, UpstreamBroke, UpstreamConnection, UpstreamFailed
 from graphtape.recorder.widening import LARGEST_BODY_BYTES

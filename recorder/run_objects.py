@@ -83,10 +83,9 @@ class JoinedResult:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The newlines that keep the connection open pass at once; the answer waits to be whole."""
-        if not self._body and not data.strip():
-            return [data]
-        self._body += data
-        return []
+        rest = data if self._body else data.lstrip(b"\n")
+        self._body += rest
+        return [data[: len(data) - len(rest)]] if len(rest) < len(data) else []
 
     def finish(self) -> list[bytes]:
         """The answer, unless it depends on the values, which must be asked for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, Protocol
 from urllib.parse import unquote_plus
 
@@ -23,7 +24,6 @@ from graphtape.protocol.joining import (
 from graphtape.protocol.operations import Operation, Resolved, resolve
 from graphtape.recorder.narrowing import JoinNarrowing, Narrowing, RunNarrowing, ThreadNarrowing
 from graphtape.recorder.run_objects import JoinedResult, narrowed_runs
-from graphtape.recorder.shape import Passage, Shape
 from graphtape.recorder.widening import LARGEST_BODY_BYTES, WideRequest, WideRun, WideRuns, widened
 
 _STARTS: Final = frozenset(
@@ -36,6 +36,66 @@ _STARTS: Final = frozenset(
 )
 _STREAM_STARTS: Final = frozenset({Operation.STREAM_RUN, Operation.STREAM_STATELESS_RUN})
 _LAST_EVENT_ID: Final = b"last-event-id"
+
+
+class Passage(Enum):
+    """How the body of an answer goes to the client."""
+
+    AS_IT_IS = "as it is"
+    PIECEWISE = "piecewise"
+    """Each read through `feed`; the length is not known before."""
+    WHOLE = "whole"
+    """Collected, then through `narrowed`."""
+
+
+class Shape(Protocol):
+    """The request as the upstream gets it, and what becomes of the answer."""
+
+    @property
+    def target(self) -> str:
+        """Path and query for the upstream."""
+
+    @property
+    def headers(self) -> Headers:
+        """The client's headers as they are to be passed on."""
+
+    @property
+    def body(self) -> bytes | None:
+        """The body for the upstream; None leaves the client's."""
+
+    @property
+    def own(self) -> Mapping[str, bytes | None]:
+        """Members of the body that the client had differently: their JSON text; None where it had none."""
+
+    @property
+    def own_headers(self) -> Headers:
+        """Fields of the client that the upstream does not get like this."""
+
+    @property
+    def own_target(self) -> str | None:
+        """The client's target, if the upstream gets another."""
+
+    def response(self, status: int, headers: Headers) -> Passage:
+        """The answer's head has come."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """What the client gets of one read, in pieces of an HTTP chunk each."""
+
+    def finish(self) -> list[bytes]:
+        """What the client still gets when the body ends, or breaks off."""
+
+    @property
+    def question(self) -> str | None:
+        """What must be asked of the upstream (a GET of this target, from its run's first event) before the end."""
+
+    def answer(self, body: bytes | None) -> list[bytes]:
+        """What the client gets behind `finish`, given the answer to the question; None if there is no good one."""
+
+    def narrowed(self, body: bytes) -> bytes:
+        """A whole body as the client gets it."""
+
+    def abandon(self) -> None:
+        """No answer will come."""
 
 
 class Shaper(Protocol):

@@ -166,10 +166,3 @@ async def test_what_was_written_is_synced(rig: Any, answering: Any, tmp_path: An
     assert threading.get_ident() not in synced
     assert clock.slept[0] == 250_000_000
     assert CassetteWriter is not None
-
-
-async def test_widen_is_refused_before_anything_happens(tmp_path: Any) -> None:
-    """No file, no socket, a clear word."""
-    with pytest.raises(GraphtapeError, match="--widen"):
-        await run("http://h", tmp_path / "x.tape", widen=True)
-    assert not (tmp_path / "x.tape").exists()
