@@ -71,3 +71,17 @@ def test_message_ids_of_the_client(kit: Any) -> None:
     ids = Naming().ids_of(run, thread(kit, 1), body=asked, again=0)
     assert ids.pairs == {kit.uid(3): "mine"}
     assert ids.apply(b'{"id":"%s"}' % kit.uid(3).encode()) == b'{"id":"mine"}'
+
+
+def test_history_stays_when_a_run_is_played_again(kit: Any) -> None:
+    """Ids that stood before the run keep being the same in its second play: the history is not doubled."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    old = {"type": "human", "id": kit.uid(5), "content": "hi"}
+    new = {"type": "ai", "id": kit.uid(6), "content": "ho"}
+    for number, messages in ((2, [old]), (3, [old, new])):
+        events = [(1, "metadata", {"run_id": kit.uid(number)}), (1, "values", {"messages": messages})]
+        recording.run(thread_id, kit.uid(number), {"assistant_id": "a"}, events)
+    run = kit.tapes(recording).runs[1]
+    ids = Naming().ids_of(run, thread(kit, 1), body={}, again=1)
+    assert ids.pairs.keys() == {kit.uid(3), kit.uid(6)}

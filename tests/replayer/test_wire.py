@@ -145,3 +145,39 @@ async def test_two_fresh_servers(kit: Any, play: Any) -> None:
         answers.append([await exchange(client, request) for request in requests])
     assert answers[0] == answers[1]
     assert [answer.split(b" ", 2)[1] for answer in answers[0]] == [b"200"] * 9 + [b"404"] * 2
+
+
+async def test_head_has_no_body(kit: Any, play: Any) -> None:
+    """HEAD is answered with the head of GET and nothing else; the connection goes on."""
+    client = await play(recording(kit), speed="max")
+    answer = await exchange(client, ask("HEAD", "/info"), ask("HEAD", "/info", b"connection: close"))
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert answer.count(b"content-length: 15\r\n") == 2
+    assert b"version" not in answer
+
+
+async def test_http_1_0_that_asks_to_stay(kit: Any, play: Any) -> None:
+    """A client of HTTP/1.0 that asks for it may send another request, if the length of the answer is known."""
+    client = await play(recording(kit), speed="max")
+    answer = await exchange(client, ask("GET", "/info", b"connection: keep-alive", version="1.0"))
+    assert b"connection: keep-alive\r\n" in answer
+    assert answer.endswith(b'{"version":"1"}(open)')
+
+
+async def test_client_that_leaves_at_max(kit: Any, play: Any) -> None:
+    """At max a run whose client leaves in the middle has happened all the same."""
+    made = kit.recording()
+    events: list[Any] = [(0, "metadata", {})] + [(0, "values", {"x": "y" * 500_000})] * 20
+    made.run(made.thread(1), kit.uid(2), {"assistant_id": "agent", "input": "hi"}, events)
+    client = await play(made, speed="max")
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=1)
+    writer.write(ask("POST", f"/threads/{kit.uid(1)}/runs/stream", body=BODY))
+    await reader.read(10)
+    path = f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}"
+    assert (await (await client.get(path)).json())["status"] == "running"
+    writer.transport.abort()
+    for _ in range(100):
+        status = (await (await client.get(path)).json())["status"]
+        if status != "running":
+            break
+    assert status == "success"
