@@ -190,7 +190,11 @@ async def hold(client: Client, graph: str, request: dict[str, Any]) -> None:
 
 async def follow(client: Client, graph: str, request: dict[str, Any]) -> None:
     """A run that is followed by others than who started it: joins and the thread's stream, all from its start."""
-    body = {"assistant_id": graph, "input": {"messages": [{"role": "user", "content": "hi", "id": "u"}]}, **request}
+    body = {
+        "assistant_id": graph,
+        "input": {"messages": [{"role": "user", "content": "hi", "id": "u"}]},
+        **request,
+    }
     thread = (await client.json("POST", "/threads", {}))["thread_id"]
     joined, filtered, waited, watched = (client.beside() for _ in range(4))
     watching = asyncio.create_task(
@@ -261,3 +265,36 @@ async def test_every_client_gets_what_it_asked(agent_server: AgentServer, record
     )
     wrong = [one for one in found if one]
     assert not wrong, "\n".join([f"{len(wrong)} of {len(found)}", *wrong])
+
+
+@pytest.mark.live
+@pytest.mark.slow
+async def test_the_mock_answers_what_nobody_asked(agent_server: AgentServer, recorder: StartRecorder) -> None:
+    """A cassette of a client that asked for little answers every other mode and level as the server does."""
+    widening = recorder(agent_server.url, "--widen")
+    answered = [request for request in REQUESTS if request.get("stream_mode") != ["events"]]
+    gate = asyncio.Semaphore(6)
+    timeout = aiohttp.ClientTimeout(total=60)
+    graphs = ("nested", "tools", "invoked")
+
+    async def ask(url: str, graph: str, request: dict[str, Any]) -> list[str]:
+        async with gate, aiohttp.ClientSession(timeout=timeout) as http:
+            client = Client(http, url, mask=True)
+            message = [{"role": "user", "content": "hi there", "id": "user-1"}]
+            body = {"assistant_id": graph, "input": {"messages": message}, **request}
+            thread = (await client.json("POST", "/threads", {}))["thread_id"]
+            await client.stream("POST", f"/threads/{thread}/runs/stream", body)
+            return [line for line in client.heard.lines if line.startswith("event")]
+
+    for graph in graphs:
+        await ask(widening.url, graph, {})
+    assert widening.end() == 0
+    with Cassette.open(widening.cassette) as cassette:
+        asked = [cassette.asked(number) for number in range(1, len(cassette.exchanges) + 1)]
+        assert [one.body["stream_mode"] for one in asked if one is not None] == [None] * len(graphs)
+    cells = [(graph, request) for graph in graphs for request in answered]
+    truth = await asyncio.gather(*(ask(agent_server.url, graph, request) for graph, request in cells))
+    with serve([widening.cassette], speed="max") as mock:
+        found = [await ask(mock.url, graph, request) for graph, request in cells]
+    wrong = [cell for cell, mine, theirs in zip(cells, found, truth, strict=True) if mine != theirs]
+    assert not wrong

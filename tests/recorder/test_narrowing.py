@@ -35,7 +35,13 @@ def stream(run_id: str = "r", start: int = 0) -> list[bytes]:
     ]
 
 
-MESSAGE = {"content": "x", "additional_kwargs": {}, "response_metadata": {}, "type": "ai", "name": None}
+MESSAGE: dict[str, Any] = {
+    "content": "x",
+    "additional_kwargs": {},
+    "response_metadata": {},
+    "type": "ai",
+    "name": None,
+}
 RUN_DONE = {"status": "run_done", "run_id": "r"}
 
 

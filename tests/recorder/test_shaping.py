@@ -14,7 +14,8 @@ from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.headers import get
 from graphtape.recorder.progress import Progress
-from graphtape.recorder.shaping import LARGEST_BODY_BYTES, Passage, make_shaper
+from graphtape.recorder.shaping import Passage, make_shaper
+from graphtape.recorder.widening import LARGEST_BODY_BYTES
 
 ZERO = 1_700_000_000_000  # what the fake clock says
 WIDE = ["values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints"]
@@ -205,6 +206,7 @@ async def test_what_passes_as_it_came(rig: Any, opened: Any, path: str, body: by
     assert opened(r.path).asked(1) is None
 
 
+@pytest.mark.slow
 async def test_a_large_body(rig: Any, opened: Any) -> None:
     """What is too large to be held passes as it is, whole, whether its length is told or not."""
     body = b'{"assistant_id":"a","x":"' + b"x" * LARGEST_BODY_BYTES + b'"}'
