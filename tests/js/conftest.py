@@ -22,7 +22,7 @@ import pytest
 HERE = Path(__file__).parent
 STAMP = HERE / "node_modules" / ".graphtape-stamp"
 READY = "graphtape: listening on "
-INSTALL_TIMEOUT_S = 300
+INSTALL_TIMEOUT_S = 200
 # UUIDs, ids of 32 digits, event ids, and times: equal after a consistent renaming is equal.
 _ID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from graphtape.cassettes.samples.agent_server import AgentServer
 
-pytestmark = pytest.mark.live
+# The first of them installs the packages.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 CONTENT_TYPES = ("application/json", "text/plain;charset=UTF-8")
 CONVERSATIONS = ("chat", "decide", "resolve", "stop")

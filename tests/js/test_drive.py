@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from graphtape.cassettes.samples.agent_server import AgentServer
 
-pytestmark = pytest.mark.live
+# The first of them installs the packages.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 VERSIONS = ("0.1.10", "1.8.10", "1.11.0", "1.15.0")
 SCENARIOS = (
