@@ -102,6 +102,11 @@ class Redactor:
         return self._names
 
     @property
+    def value_forms(self) -> Mapping[bytes, str]:
+        """The named values, as they may stand in bytes, with their labels."""
+        return self._values.forms
+
+    @property
     def knows_values(self) -> bool:
         """True if the user named values."""
         return bool(self._values)

@@ -79,6 +79,11 @@ class EventReader:
         self._pieces: list[bytes] = []
         self._base = 0
 
+    @property
+    def gave_up(self) -> bool:
+        """True behind an event that was too large."""
+        return self._decoder is None
+
     def feed(self, data: bytes) -> Iterator[tuple[Block, bytes]]:
         """The blocks that end in this read, each with its bytes; nothing more once an event was too large."""
         if self._decoder is None:
