@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 VERSIONS = ("0.1.10", "1.8.10", "1.15.0")
 SCENARIOS = ("conversation", "branches", "interrupt", "rejoin", "stop", "failure")
-# What the mock is known to answer otherwise, if a page acts or reads a moment sooner or later than the recorded one did.
+# What the mock is known to answer otherwise if a page acts or reads a moment sooner or later than the recorded one.
 _RUNNING = "a run stays `running` if the mock comes to the end of its recording before the page has hung up"
 KNOWN = {
     ("0.1.10", "stop"): _RUNNING,
