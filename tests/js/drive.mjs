@@ -117,10 +117,12 @@ const SCENARIOS = {
       if (part.data?.tick === 4) second = join({ lastEventId: "-1", streamMode: "custom" });
     });
     const real = first[6]?.id;
+    // The server may send an event twice to who joins at the moment of its emission: it subscribes before it reads.
+    const once = (await second).filter((part, i, all) => i === 0 || part.id !== all[i - 1].id);
     return [
       run,
       first,
-      await second,
+      once,
       await join({ lastEventId: real }),
       await join({ lastEventId: first.at(-1)?.id }),
       await join({ lastEventId: "-1", streamMode: "updates" }),
