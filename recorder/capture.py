@@ -9,14 +9,14 @@ no aiohttp. One rule: nothing reaches the writer before the redactor has seen it
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Asked, Ending
 from graphtape.cassettes.records import End, Record
-from graphtape.cassettes.redaction import BodyMasker, Redactor
+from graphtape.cassettes.redaction import BodyMasker, Redactor, ResponseMasker
 from graphtape.protocol.headers import Headers, get
 from graphtape.recorder.tally import EventCounter, Tally
 
@@ -46,6 +46,8 @@ class Writer(Protocol):
     def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False, /) -> None: ...
 
     def add(self, record: Record, /) -> None: ...
+
+    def mask(self, number: int, ranges: Sequence[tuple[int, int]], /) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -166,6 +168,8 @@ class ExchangeCapture:
         clean_headers, in_headers = capture.redactor.headers(headers)
         self.target, in_target = capture.redactor.target(target)
         self._body: BodyMasker = capture.redactor.request_body(headers)
+        self._credentials = capture.redactor.credentials(headers, target)
+        self._answer: ResponseMasker | None = None
         self.redacted: tuple[str, ...] = (*in_headers, *in_target)
         self._redacted_in_head = self.redacted
         self.number = 0
@@ -241,6 +245,7 @@ class ExchangeCapture:
             self._events = EventCounter(readable=coding == b"identity")
         clean, found = self._capture.redactor.headers(headers)
         self.redacted = (*self.redacted, *found)
+        self._answer = self._capture.redactor.response(headers, (*self._credentials, *self._body.seen))
         at_ns = self._capture.now_ns()
         self._write(lambda writer: writer.response(self.number, at_ns, status, reason, clean))
         if self._capture.watcher is not None:
@@ -258,10 +263,8 @@ class ExchangeCapture:
         if self._events is not None and (new := self._events.feed(data)):
             tally.events += new
             tally.last_event = self._events.last_name
-        if capture.redactor.knows_values:
-            data, found = capture.redactor.response_body(data)
-            if found:
-                self.redacted = tuple(dict.fromkeys((*self.redacted, *found)))
+        if self._answer is not None:
+            data = self._answer.feed(data)
         self._write(lambda writer: writer.chunk(self.number, at_ns, data, delayed))
 
     def end(self, ending: Ending, detail: str = "") -> None:
@@ -279,7 +282,9 @@ class ExchangeCapture:
         tally.endings[ending] = tally.endings.get(ending, 0) + 1
         ended_ns = self.ended_ns
         rest = b"" if self.request_complete else self._body.finish()
-        self.redacted = tuple(dict.fromkeys((*self.redacted, *self._body.redacted)))
+        in_pieces = () if self._answer is None else self._answer.finish()
+        in_answer = () if self._answer is None else self._answer.redacted
+        self.redacted = tuple(dict.fromkeys((*self.redacted, *self._body.redacted, *in_answer)))
         # What was masked in a body is known only now; the request's record has what was masked in its head.
         late = [what for what in self.redacted if what not in self._redacted_in_head]
         extra = {"redacted": late} if late else {}
@@ -289,6 +294,9 @@ class ExchangeCapture:
                 self._write(lambda writer: writer.request_body(self.number, ended_ns, rest))
             last = Record(self.number, ended_ns, End(ended_ns, ending, detail, extra))
             self._write(lambda writer: writer.add(last))
+            if in_pieces:
+                # In the file already, for the client had to have it; masked there by the next sync, off the loop.
+                self._write(lambda writer: writer.mask(self.number, in_pieces))
         if capture.watcher is not None:
             capture.watcher.ended(self)
 

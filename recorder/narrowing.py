@@ -162,8 +162,8 @@ class JoinNarrowing(_Events):
         self._asked = run.asked
         self._shown, self._now = shown, now
         self._has_past = run.remembers
-        # A cursor that is none, or lies in the future, is like no cursor: events from now on.
-        self._cursor = cursor if cursor is not None and run.asked.resumable and cursor < now else now
+        # Compared as strings, like the server; one that lies in the future, or is none, hides the past as none does.
+        self._cursor = cursor if cursor is not None and run.asked.resumable else now
         self._last = (0, 0)
         self._unstored = deque(run.unstored)
         self._view = _LenientView(run.wide, run.asked, f"a join of run {run.run_id}", say)
@@ -255,9 +255,7 @@ class ThreadNarrowing(_Events):
                 self._begin(self._runs.seen(run_id, self._thread_id))
             elif is_end and self._run is not None and self._run.run_id != run_id:
                 # The end of another run: it ended before the one that is shown, or is one that was not widened.
-                other = self._runs.get(str(run_id))
-                hidden = other is not None and self._is_past(block) and not other.asked.resumable
-                return [] if hidden else self._raws([_as_frame(block, raw)], other)
+                return self._raws([_as_frame(block, raw)], self._runs.get(str(run_id)))
         if self._view is None:
             out.append(_as_frame(block, raw))
         else:

@@ -169,8 +169,8 @@ class Proxy:
 
     @property
     def asks_identity(self) -> bool:
-        """Named values can only be found in responses that are not compressed."""
-        return self._capture.redactor.knows_values
+        """What is to be masked in responses can only be found if they are not compressed."""
+        return self._capture.redactor.reads_responses
 
     @property
     def capture(self) -> Capture:

@@ -21,7 +21,7 @@ from aiohttp import web
 from graphtape import __version__
 from graphtape.cassettes.clock import Clock, SystemClock
 from graphtape.cassettes.errors import CassetteError
-from graphtape.cassettes.redaction import RedactionError, Redactor
+from graphtape.cassettes.redaction import Redactor, environment_values
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_loopback_host
 from graphtape.protocol.errors import GraphtapeError
@@ -310,6 +310,8 @@ async def record(
     overwrite: bool = False,
     redact: Iterable[str] = (),
     redact_env: Iterable[str] = (),
+    redact_json: Iterable[str] = (),
+    redact_echo: bool = False,
     allow_hosts: Iterable[str] = (),
     cors_origins: Iterable[str] = (),
     expose_location: bool = False,
@@ -328,6 +330,8 @@ async def record(
     Args:
         redact: further names of headers, query parameters and JSON members to mask.
         redact_env: environment variables whose values are masked wherever they stand.
+        redact_json: paths into JSON request bodies whose values are masked, e.g. `input.messages[*].content`.
+        redact_echo: mask the credentials of a request also in its response.
         on_write_error: `stop` (nothing passes unrecorded) or `pass` (traffic goes on).
         widen, widen_events: ask the upstream for all modes and subgraphs (and for `events`); see docs/widening.md.
         announce: gets the one line `graphtape: listening on http://HOST:PORT` once clients can connect.
@@ -342,7 +346,7 @@ async def record(
     used_clock = clock or SystemClock()
     shown = Progress(progress, used_clock)
     path = os.fspath(output)
-    redactor = Redactor(redact, [(name, _environment_value(name)) for name in redact_env])
+    redactor = Redactor(redact, environment_values(redact_env), paths=redact_json, echo=redact_echo)
 
     def open_writer() -> Writer:
         return CassetteWriter.append_to(path) if append else CassetteWriter.create(path, overwrite=overwrite)
@@ -394,12 +398,3 @@ class CassetteFailed(GraphtapeError):
             f"{report.failure}; what was recorded before is whole: graphtape ls {shlex.quote(report.path)}"
         )
         self.report = report
-
-
-def _environment_value(name: str) -> str:
-    value = os.environ.get(name, "")
-    if not value:
-        raise RedactionError(
-            f"--redact-env {name}: the variable is not set; export it, or leave the option out"
-        )
-    return value

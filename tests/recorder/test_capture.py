@@ -119,6 +119,22 @@ def test_masking_happens_before_the_writer(capture: Any, log: Any) -> None:
     }
 
 
+def test_what_the_client_asked(capture: Any, log: Any, clock: Any) -> None:
+    """Stands beside the request that went up, masked like it; each part only if it differed."""
+    exchange = capture.exchange("POST", "/x", ())
+    exchange.asked(
+        {"stream_mode": b'"values"'}, ((b"x-api-key", b"s"), (b"last-event-id", b"1")), "/x?api_key=s&a=1"
+    )
+    exchange.asked({}, (), None)
+    number, at_ns, asked, _ = log.calls[-2][1]
+    assert (number, at_ns) == (exchange.number, 0)
+    assert dict(asked.body) == {"stream_mode": b'"values"'}
+    assert [name for name, value in asked.headers if value != b"s"] == [b"x-api-key", b"last-event-id"]
+    assert asked.headers[1][1] == b"1"
+    assert "=s&" not in asked.target
+    assert log.calls[-1][1].content.target is None
+
+
 def test_a_body_that_broke_off(capture: Any, log: Any) -> None:
     """What the masker still held is written; the request is not called whole."""
     exchange = capture.exchange("POST", "/", ())

@@ -216,6 +216,24 @@ def test_a_join_whose_view_needs_the_past(known: Known) -> None:
     assert shown(f"{ZERO + 10**6}-0", 4) == [2, 6]
 
 
+def test_messages_are_not_stored(known: Known) -> None:
+    """`messages/*` of the past are not shown, also where they would be put back; those to come are."""
+    run = known.run(stream_mode=["messages", "custom"], stream_resumable=True)
+    parts = [event("metadata", {"run_id": "r"}, 0), metadata_of("out", "n:3", 2), event("custom", 1, 3)]
+    late = [metadata_of("more", "n:4", 12), event("custom", 2, 13)]
+    shown = [parts[0], parts[2], *late]
+    assert through(known.join(run, cursor="-1", now=9), *parts, *late) == shown
+    assert (
+        through(
+            known.thread(cursor="-", now=9),
+            *[event("metadata", {"run_id": "r", "attempt": 1}, 0)],
+            *parts[1:],
+            *late,
+        )[1:]
+        == shown[1:]
+    )
+
+
 def test_a_run_that_stores_nothing(known: Known) -> None:
     """The client's run was not resumable: whatever its cursor, nothing of the past, and no ids."""
     run = known.run(stream_mode=["messages-tuple", "values"])
@@ -269,6 +287,13 @@ def test_the_events_of_two_runs(known: Known) -> None:
     ]
     assert through(known.thread(), *parts) == [parts[n] for n in (0, 2, 4, 7, 8, 10, 11, 13, 15, 16)]
     assert known.runs.get("r").is_done  # type: ignore[union-attr]
+
+
+def test_what_follows_the_end_of_a_run(known: Known) -> None:
+    """Is of no widened run until one begins."""
+    known.run("r", stream_mode="custom")
+    stray = event("values", {"n": 1}, 9)
+    assert through(known.thread(), stream()[0], event("metadata", RUN_DONE, 8), stray)[-1] == stray
 
 
 def test_a_run_that_was_not_widened(known: Known) -> None:

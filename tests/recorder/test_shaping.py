@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import re
@@ -260,6 +261,7 @@ async def test_an_upstream_that_is_not_there(rig: Any, opened: Any) -> None:
         client = await post(r, "/threads/t/runs/stream", b'{"assistant_id":"a"}')
         assert (await client.head()).startswith(b"HTTP/1.1 502")
         await r.ended()
+        assert not r.recorder._shaper._runs, "nothing is waited for"
     assert json.loads(opened(r.path).exchange(1).request_body)["stream_mode"] == WIDE
 
 
@@ -376,6 +378,25 @@ async def test_joins(rig: Any, opened: Any) -> None:
     assert opened(path).asked(2).headers == ((b"Last-Event-ID", b"0"),)
 
 
+async def test_what_was_asked_is_masked(rig: Any, opened: Any) -> None:
+    """The client's own target is a target like any other."""
+    _, _, path = await sent_join(rig, {}, query="?api_key=s3cret&stream_mode=values")
+    assert "s3cret" not in opened(path).asked(2).target
+    assert b"s3cret" not in path.read_bytes()
+
+
+async def test_a_compressed_request(rig: Any) -> None:
+    """Is not taken apart."""
+    body = gzip.compress(b'{"assistant_id":"a"}')
+    server = Server()
+    async with rig(server, widen=True) as r:
+        await (await post(r, "/runs/stream", body, "Content-Encoding: gzip")).head()
+    assert not make_shaper(widen=True, clock=FakeClock()).wants_body(  # type: ignore[union-attr]
+        "POST", "/runs/stream", ((b"Content-Encoding", b"gzip"),)
+    )
+    assert server.seen[0][2] == body
+
+
 async def test_a_run_that_nobody_widened(rig: Any) -> None:
     """Its joins pass as they came."""
     server = Server()
@@ -427,7 +448,8 @@ async def test_the_result_of_a_join(rig: Any, opened: Any, path: str) -> None:
 async def test_a_question_without_an_answer(rig: Any) -> None:
     """Then the interrupts alone are the answer."""
     twice = json_answer({"__interrupt__": [INTERRUPT, INTERRUPT]})
-    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+    values = event("values", {"n": 1})
+    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n" % len(values) + values
     server = Server(**{"GET /threads/t/runs/r/join": twice, "GET /threads/t/runs/r/stream": refused})
     async with rig(server, widen=True) as r:
         await (await post(r, "/threads/t/runs", {"assistant_id": "a"})).head()

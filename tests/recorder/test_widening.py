@@ -185,7 +185,7 @@ def test_the_upstreams_clock() -> None:
     known.saw_id("1700000070001-0")
     known.saw_id("12-0")
     assert known.id_at(known.now_ms()) == "1700000070005"
-    known.saw_date(b"Tue, 14 Nov 2023 22:13:20 GMT")
+    known.saw_date(b"Tue, 14 Nov 2023 22:20:00 GMT")
     assert known.id_at(known.now_ms()) == "1700000070005"
     assert "1700000070004-9" < known.id_at(known.now_ms()) < "1700000070005-0"
 
