@@ -65,8 +65,8 @@ def grow(events: int) -> list[Entry]:
 
 
 def shared(run: Run) -> list[Entry]:
-    """The corpus of a run: 100,000 events, fewer in `smoke` and a quarter in `quick`."""
-    events = {"smoke": 2_000, "quick": 25_000, "full": 100_000}[run.size.name]
+    """The corpus of a run: 100,000 events, fewer in `smoke`."""
+    events = {"smoke": 2_000, "quick": 100_000, "full": 100_000}[run.size.name]
     return run.once("corpus", lambda: grow(events))  # type: ignore[no-any-return]
 
 

@@ -93,6 +93,8 @@ def f2(run: Run) -> Row:
             lambda: corpus.write_cassette(path, entries, flush_every=flush_every)  # noqa: B023
         ) / len(entries)
         row.notes.append(f"encode with a flush per {flush_every}: {each * 1e6:.3g} us/event")
+    each = _timed(lambda: _decode_by_exchange(path)) / len(entries)
+    row.notes.append(f"decode one exchange after another, of 8 interleaved: {each * 1e6:.3g} us/event")
     row.notes.append(
         f"encode is with a flush (and a write) per {_FLUSH_EVERY} events; MCAP writes once per megabyte"
     )
