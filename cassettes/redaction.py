@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -30,7 +31,7 @@ from graphtape.cassettes.splits import SplitFinder
 from graphtape.protocol.credentials import CredentialNames
 from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
-from graphtape.protocol.mask import MASK
+from graphtape.protocol.mask import MASK, is_masked
 
 SHORTEST_VALUE = 4
 """A named value must have this many characters: a shorter one would be found in any text."""
@@ -49,6 +50,21 @@ class RedactionError(UsageMistake):
 
 SHORTEST_ECHO = 8
 """A credential of a request must have this many characters to be looked for in the response."""
+
+
+def environment_values(names: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, value) of environment variables, for `--redact-env`.
+
+    Raises:
+        RedactionError: one is not set.
+    """
+    values = [(name, os.environ.get(name, "")) for name in names]
+    for name, value in values:
+        if not value:
+            raise RedactionError(
+                f"--redact-env {name}: the variable is not set; export it, or leave the option out"
+            )
+    return values
 
 
 class BodyMasker(Protocol):
@@ -122,7 +138,7 @@ class Redactor:
         found: list[str] = []
         for name, value in headers:
             text = name.decode("latin-1")
-            if value and self._names.header(text):
+            if value and self._names.header(text) and not is_masked(value.decode("latin-1")):
                 kept.append((name, _MASK))
                 found.append(f"header {text.lower()}")
                 continue
@@ -184,10 +200,6 @@ class Redactor:
         coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
         is_stream = media_type == b"text/event-stream" and coding == b"identity"
         return ResponseMasker(values, is_stream=is_stream)
-
-    def response_body(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """(one read with the values masked that lie whole in it, `value NAME` for each)."""
-        return self._values.mask(data)
 
     def _url(self, value: bytes) -> tuple[bytes, list[str]]:
         path, mark, query = value.partition(b"?")

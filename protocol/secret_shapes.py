@@ -3,8 +3,7 @@
 Pure tables and look-ups, beside `graphtape.protocol.credentials`, which knows names. One rule: few false alarms; a
 shape counts only if it is unlike anything a person or a framework writes.
 
-The shapes are those that issuers publish so that scanners can find them (GitHub, Slack, Stripe, AWS, LangSmith ...); the
-lists of gitleaks (MIT) and of GitHub's secret scanning were read for completeness.
+The shapes are those whose prefixes the issuers made so that scanners can find them (GitHub, Slack, Stripe, AWS ...).
 """
 
 from __future__ import annotations

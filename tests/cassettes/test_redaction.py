@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from graphtape.cassettes.redaction import BodyMasker, RedactionError, Redactor, redact_url
+from graphtape.cassettes.redaction import BodyMasker, RedactionError, Redactor, environment_values, redact_url
 
 
 def feed_all(masker: BodyMasker, *parts: bytes) -> bytes:
@@ -92,11 +92,13 @@ FORMS = [
 def test_named_values(form: Any) -> None:
     """A named value is found in every form in which it is sent; its length stays."""
     redactor = Redactor(values=[("TOKEN", SECRET)])
-    clean, found = redactor.response_body(b"data: " + form + b"\n")
+    masker = redactor.response(())
+    assert masker is not None
+    clean = masker.feed(b"data: " + form + b"\n")
     assert len(clean) == len(form) + 7
     assert clean.startswith(b"data: ")
     assert b"*" * 8 in clean
-    assert found == ("value TOKEN",)
+    assert masker.redacted == ("value TOKEN",)
     rest = clean.replace(b"*", b"")
     assert b"rd" not in rest[6:]
 
@@ -114,7 +116,15 @@ def test_named_values_in_requests() -> None:
         masker = redactor.request_body(())
         assert feed_all(masker, data[:cut], data[cut:]) == b'{"a":"***********","password":"[redacted]"}'
     assert masker.redacted == ("body password", "value TOKEN")
-    assert Redactor().response_body(b"open-sesame") == (b"open-sesame", ())
+
+
+def test_values_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--redact-env`: a variable that is not set is refused, not taken for nothing."""
+    monkeypatch.setenv("MY_TOKEN", "abcd")
+    assert environment_values(["MY_TOKEN"]) == [("MY_TOKEN", "abcd")]
+    monkeypatch.setenv("MY_TOKEN", "")
+    with pytest.raises(RedactionError, match="MY_TOKEN: the variable is not set"):
+        environment_values(["MY_TOKEN"])
 
 
 def test_short_values_are_refused() -> None:
