@@ -284,7 +284,7 @@ class ExchangeCapture:
         rest = b"" if self.request_complete else self._body.finish()
         in_pieces = () if self._answer is None else self._answer.finish()
         in_answer = () if self._answer is None else self._answer.redacted
-        self.redacted = tuple(dict.fromkeys((*self.redacted, *self._body.redacted, *in_answer)))
+        self.redacted = tuple(dict.fromkeys((*self.redacted, *in_answer, *self._body.redacted)))
         # What was masked in a body is known only now; the request's record has what was masked in its head.
         late = [what for what in self.redacted if what not in self._redacted_in_head]
         extra = {"redacted": late} if late else {}
