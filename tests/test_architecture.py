@@ -42,6 +42,7 @@ SHELLS = frozenset(
     {
         "recorder/downstream.py",
         "recorder/proxy.py",
+        "recorder/relay.py",
         "recorder/recording.py",
         "recorder/upstream.py",
         "replayer/sending.py",

@@ -16,7 +16,6 @@ from graphtape.cassettes.model import Ending
 from graphtape.protocol.headers import get
 from graphtape.recorder.progress import Progress
 from graphtape.recorder.shaping import Passage, make_shaper
-from graphtape.recorder.widening import LARGEST_BODY_BYTES
 
 ZERO = 1_700_000_000_000  # what the fake clock says
 WIDE = ["values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints"]
@@ -207,64 +206,6 @@ async def test_what_passes_as_it_came(rig: Any, opened: Any, path: str, body: by
     assert opened(r.path).asked(1) is None
 
 
-@pytest.mark.slow
-async def test_a_large_body(rig: Any, opened: Any) -> None:
-    """What is too large to be held passes as it is, whole, whether its length is told or not."""
-    body = b'{"assistant_id":"a","x":"' + b"x" * LARGEST_BODY_BYTES + b'"}'
-    server = Server()
-    async with rig(server, widen=True) as r:
-        await (await post(r, "/threads/t/runs/stream", body)).head()
-        client = await r.client()
-        await client.send(
-            f"POST /threads/t/runs/stream HTTP/1.1\r\nHost: {r.host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-            + chunked(body)
-        )
-        await client.head()
-        await r.ended(2)
-    assert [seen[2] == body for seen in server.seen] == [True, True]
-    assert len(opened(r.path).exchange(2).request_body) == len(body)
-
-
-async def test_a_chunked_body_that_is_waited_for(rig: Any) -> None:
-    """A body without a length, behind `Expect: 100-continue`, is widened like any other."""
-    server = Server()
-    async with rig(server, widen=True) as r:
-        client = await r.client()
-        await client.send(
-            f"POST /runs/stream HTTP/1.1\r\nHost: {r.host}\r\nTransfer-Encoding: chunked\r\n"
-            "Expect: 100-continue\r\n\r\n".encode()
-        )
-        assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
-        await client.send(chunked(b'{"assistant', b'_id":"a"}'))
-        assert (await client.head()).startswith(b"HTTP/1.1 200")
-        await r.ended()
-    assert json.loads(server.seen[0][2])["stream_mode"] == WIDE
-
-
-async def test_a_client_that_leaves_inside_its_body(rig: Any, opened: Any) -> None:
-    """The exchange is recorded with what came of it."""
-    async with rig(Server(), widen=True) as r:
-        client = await r.client()
-        await client.send(
-            f"POST /runs/stream HTTP/1.1\r\nHost: {r.host}\r\nContent-Length: 50\r\n\r\nhalf".encode()
-        )
-        client.close()
-        await r.ended()
-    exchange = opened(r.path).exchange(1)
-    assert exchange.ending is Ending.CLIENT_LEFT
-    assert not exchange.request_complete
-
-
-async def test_an_upstream_that_is_not_there(rig: Any, opened: Any) -> None:
-    """The 502 of any request; the file has what would have been sent."""
-    async with rig(Server(), widen=True, url="http://127.0.0.1:9") as r:
-        client = await post(r, "/threads/t/runs/stream", b'{"assistant_id":"a"}')
-        assert (await client.head()).startswith(b"HTTP/1.1 502")
-        await r.ended()
-        assert not r.recorder._shaper._runs, "nothing is waited for"
-    assert json.loads(opened(r.path).exchange(1).request_body)["stream_mode"] == WIDE
-
-
 async def test_a_stream_that_breaks_off(rig: Any, opened: Any) -> None:
     """The client's breaks at the same event, and does not look whole."""
 
@@ -318,29 +259,6 @@ async def test_run_objects(rig: Any) -> None:
         assert await json_of(await r.get("/threads/t/runs?limit=5")) == [own]
         other = await json_of(await r.get("/threads/t/runs/other"))
         assert other == {}
-
-
-async def test_a_run_object_that_is_too_large(rig: Any, monkeypatch: Any) -> None:
-    """What cannot be held passes as it came."""
-    monkeypatch.setattr("graphtape.recorder.proxy.LARGEST_SHAPED_BYTES", 50)
-    async with rig(Server(), widen=True) as r:
-        wide = run_object(WIDE, wide=True)
-        assert await json_of(await post(r, "/threads/t/runs", {"assistant_id": "a"})) == wide
-
-
-async def test_a_run_object_that_breaks_off(rig: Any, opened: Any) -> None:
-    """The client's connection breaks too."""
-
-    async def script(peer: Any) -> None:
-        await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
-        peer.close()
-
-    async with rig(script, widen=True) as r:
-        client = await post(r, "/threads/t/runs", {"assistant_id": "a"})
-        await client.rest()
-        await r.ended()
-    assert opened(r.path).exchange(1).ending is Ending.UPSTREAM_BROKE
 
 
 async def sent_join(rig: Any, asked: dict[str, Any], *headers: str, query: str = "") -> tuple[str, Any, Any]:
@@ -443,20 +361,6 @@ async def test_the_result_of_a_join(rig: Any, opened: Any, path: str) -> None:
     assert server.seen[2][1]["last-event-id"] == "-1"
     assert opened(r.path).exchange(2).body == b"\n" + twice
     assert len(opened(r.path).exchanges) == 2
-
-
-async def test_a_question_without_an_answer(rig: Any) -> None:
-    """Then the interrupts alone are the answer."""
-    twice = json_answer({"__interrupt__": [INTERRUPT, INTERRUPT]})
-    values = event("values", {"n": 1})
-    refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n" % len(values) + values
-    server = Server(**{"GET /threads/t/runs/r/join": twice, "GET /threads/t/runs/r/stream": refused})
-    async with rig(server, widen=True) as r:
-        await (await post(r, "/threads/t/runs", {"assistant_id": "a"})).head()
-        client = await r.get("/threads/t/runs/r/join")
-        head = await client.head()
-        assert b"content-length" not in head
-        assert json.loads(b"".join(await chunks(client))) == {"__interrupt__": [INTERRUPT]}
 
 
 async def test_doubts_are_told(rig: Any, opened: Any) -> None:
