@@ -294,7 +294,7 @@ def p7(run: Run) -> Row:
             # What the first requests need for good (modules, caches) is not the streams'.
             run.load(server, Load(tape.request, streams=20, seconds=1.0))
             before = server.memory_bytes()
-            outcome = run.load(server, Load(tape.request, streams=streams, spread_ms=1000, seconds=3.0))
+            outcome = run.load(server, Load(tape.request, streams=streams, spread_ms=1000, seconds=8.0))
             row.events += outcome.events
             found[name] = (outcome.memory_bytes - before) / streams / 1000
     spread = Spread(found["ours"], found["ours"], found["ours"])
