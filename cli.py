@@ -1,4 +1,4 @@
-"""The command line: `graphtape record | replay | demo | ls | show | verify | diff`.
+"""The command line: `graphtape record | replay | demo | ls | show | verify | redact | diff`.
 
 Only click lives here: options in, one call, lines out. Its one rule: whatever is heavy (aiohttp above all) is imported
 inside the command that needs it, so that `--help`, `ls` and `show` start at once.
@@ -107,6 +107,9 @@ _OTHER_NAMES = {
     "proxy": "record",
     "compare": "diff",
     "check": "verify",
+    "clean": "redact",
+    "mask": "redact",
+    "sanitize": "redact",
 }
 
 
@@ -223,6 +226,17 @@ _serving = _with(
     click.option("--quiet", "-q", is_flag=True, help="No progress and no log on stderr."),
 )  # fmt: skip
 
+_redacting = _with(
+    click.option("--redact", multiple=True, metavar="NAME",
+                 help="A further header, query or JSON field to mask (repeatable)."),
+    click.option("--redact-env", multiple=True, metavar="VAR",
+                 help="Mask the value of this environment variable wherever it appears (repeatable)."),
+    click.option("--redact-json", multiple=True, metavar="PATH",
+                 help="Mask what stands there in JSON request bodies, e.g. input.messages[*].content (repeatable)."),
+    click.option("--redact-echo", is_flag=True,
+                 help="Mask the credentials of a request also where its response repeats them."),
+)  # fmt: skip
+
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _color = click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
                       help="Colours; auto: on a terminal, unless NO_COLOR is set.")  # fmt: skip
@@ -246,7 +260,7 @@ graphtape record http://127.0.0.1:2024 -o chat.tape
 graphtape record http://127.0.0.1:2024 -o chat.tape --widen
 graphtape record http://127.0.0.1:2024 -o chat.tape --append
 graphtape record https://example.com/agents -o prod.tape --redact customer_id
-graphtape record http://127.0.0.1:2024 -o chat.tape --redact-env OPENAI_API_KEY
+graphtape record http://127.0.0.1:2024 -o chat.tape --redact-env OPENAI_API_KEY --redact-echo
 graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 """
 )
@@ -270,18 +284,7 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 )
 @click.option("--append", is_flag=True, help="Continue FILE with another recording.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
-@click.option(
-    "--redact",
-    multiple=True,
-    metavar="NAME",
-    help="A further header, query or JSON field to mask (repeatable).",
-)
-@click.option(
-    "--redact-env",
-    multiple=True,
-    metavar="VAR",
-    help="Mask the value of this environment variable wherever it appears (repeatable).",
-)
+@_redacting
 @click.option(
     "--upstream-timeout",
     type=Seconds(),
@@ -479,19 +482,45 @@ def show(*, file: str, number: int | None, headers: bool, raw: bool, as_json: bo
     epilog="""
 graphtape verify chat.tape
 graphtape verify chat.tape --json
-graphtape verify chat.tape && git add chat.tape
+graphtape verify chat.tape --secrets && git add chat.tape
+graphtape verify chat.tape --secrets --redact-env OPENAI_API_KEY
 for f in *.tape; do graphtape verify "$f"; done
 """
 )
 @click.argument("file", type=CassettePath())
+@click.option(
+    "--secrets",
+    is_flag=True,
+    help="Instead, look for what looks like a credential; exit with 1 if there is any.",
+)
+@click.option(
+    "--redact", multiple=True, metavar="NAME", help="With --secrets: a further field that is a credential."
+)
+@click.option(
+    "--redact-env", multiple=True, metavar="VAR", help="With --secrets: look for the value of this variable."
+)
 @_json
 @_color
-def verify(file: str, as_json: bool, color: str) -> None:
+def verify(
+    *,
+    file: str,
+    secrets: bool,
+    redact: tuple[str, ...],
+    redact_env: tuple[str, ...],
+    as_json: bool,
+    color: str,
+) -> None:
     """Check a cassette and play it against itself.
 
     Says sound, unfinished (with what is whole and what is not), damaged (where) or self-replay differs (where).
-    Sound and unfinished exit with 0, the others with 1.
+    Sound and unfinished exit with 0, the others with 1. With --secrets it says where credentials may be, never which.
     """
+    if secrets:
+        _verify_secrets(file, redact, redact_env, as_json=as_json)
+    if redact or redact_env:
+        raise click.UsageError(
+            "--redact and --redact-env say what to look for with --secrets: add that option"
+        )
     from graphtape.workbench.selfreplay import format_verdict, verdict_json, verify_cassette  # noqa: PLC0415
 
     verdict = verify_cassette(file)
@@ -500,6 +529,92 @@ def verify(file: str, as_json: bool, color: str) -> None:
     else:
         _lines(format_verdict(verdict, paint=_paint(color)))
     sys.exit(0 if verdict.passed else 1)
+
+
+def _verify_secrets(
+    file: str, names: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool
+) -> NoReturn:
+    from graphtape.cassettes.redaction import Redactor, environment_values  # noqa: PLC0415
+    from graphtape.cassettes.secrets import find_secrets  # noqa: PLC0415
+    from graphtape.cassettes.secrets_text import format_secrets, secrets_json  # noqa: PLC0415
+
+    redactor = Redactor(names, environment_values(variables))
+    with _open(file) as cassette:
+        report = find_secrets(cassette, redactor)
+    if as_json:
+        _document(secrets_json(file, report))
+    else:
+        _lines(format_secrets(file, report))
+    sys.exit(0 if report.passed else 1)
+
+
+@app.command(
+    epilog="""
+graphtape redact chat.tape -o clean.tape
+graphtape redact chat.tape -o clean.tape --found
+graphtape redact chat.tape -o clean.tape --redact customer_id --redact-env OPENAI_API_KEY
+graphtape redact chat.tape -o clean.tape --redact-json 'input.messages[*].content'
+graphtape redact chat.tape -o clean.tape --value-file names.txt
+graphtape redact chat.tape -o clean.tape --found && graphtape verify clean.tape --secrets
+"""
+)
+@click.argument("file", type=CassettePath())
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="The copy to write.",
+)
+@_redacting
+@click.option(
+    "--value-file",
+    "value_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Mask each line of this file wherever it appears (repeatable).",
+)
+@click.option("--found", is_flag=True, help="Mask also what verify --secrets finds.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_json
+def redact(
+    *,
+    file: str,
+    output: str,
+    redact: tuple[str, ...],
+    redact_env: tuple[str, ...],
+    redact_json: tuple[str, ...],
+    redact_echo: bool,
+    value_files: tuple[str, ...],
+    found: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Copy a cassette without credentials.
+
+    The copy is what the recorder would have written with these options: same times, same lengths of responses. What
+    was masked is listed, never its value. The original stays.
+    """
+    from graphtape.cassettes.cleaning import clean, cleaning_json, format_cleaning  # noqa: PLC0415
+    from graphtape.cassettes.redaction import environment_values, file_values  # noqa: PLC0415
+
+    values = [*environment_values(redact_env), *file_values(value_files)]
+    report = clean(
+        file,
+        output,
+        names=redact,
+        values=values,
+        paths=redact_json,
+        echo=redact_echo,
+        found=found,
+        overwrite=overwrite,
+    )
+    if as_json:
+        _document(cleaning_json(report, file, output))
+    else:
+        _lines(format_cleaning(report, file, output))
 
 
 @app.command(

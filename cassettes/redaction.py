@@ -21,6 +21,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
@@ -64,6 +65,23 @@ def environment_values(names: Iterable[str]) -> list[tuple[str, str]]:
             raise RedactionError(
                 f"--redact-env {name}: the variable is not set; export it, or leave the option out"
             )
+    return values
+
+
+def file_values(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """(label, value) of each line of these files, for `--value-file`; blank lines are none.
+
+    Raises:
+        RedactionError: a file cannot be read.
+    """
+    values = []
+    for path in paths:
+        try:
+            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise RedactionError(f"--value-file {path}: it cannot be read ({error.strerror})") from None
+        lines = [line.strip() for line in text.splitlines()]
+        values += [(f"line {number} of {path}", line) for number, line in enumerate(lines, 1) if line]
     return values
 
 

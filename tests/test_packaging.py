@@ -82,7 +82,7 @@ def test_install_into_a_fresh_environment(checkout: Path, tmp_path: Path) -> Non
         cwd=checkout,
     )
     shown = run(binaries / "graphtape", "--help", cwd=tmp_path)
-    for command in ("record", "replay", "demo", "ls", "show", "verify", "diff"):
+    for command in ("record", "replay", "demo", "ls", "show", "verify", "redact", "diff"):
         assert re.search(rf"^\s+{command}\b", shown, re.MULTILINE), f"--help does not list {command}"
     assert graphtape.__version__ in run(binaries / "graphtape", "--version", cwd=tmp_path)
 

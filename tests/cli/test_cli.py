@@ -23,7 +23,7 @@ from graphtape.cassettes.model import Ending
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.cli import app, main
 
-COMMANDS = ("record", "replay", "demo", "ls", "show", "verify", "diff")
+COMMANDS = ("record", "replay", "demo", "ls", "show", "verify", "redact", "diff")
 EVENTS = b'event: values\r\ndata: {"a":1}\r\n\r\nevent: values\r\ndata: {"a":2}\r\n\r\n'
 
 Run = Callable[..., Result]
@@ -92,7 +92,8 @@ def test_the_contract() -> None:
         "demo": set(),
         "ls": {"--json"},
         "show": {"--json"},
-        "verify": {"--json"},
+        "verify": {"--json", "--secrets"},
+        "redact": {"-o", "--output", "--redact", "--json"},
         "diff": {"--json"},
     }
     assert tuple(app.commands) == COMMANDS
@@ -118,7 +119,7 @@ def test_version(run: Run) -> None:
     [
         ("shw", "there is no command 'shw'. Did you mean 'show'?"),
         ("list", "Did you mean 'ls'?"),
-        ("xyzzy", "The commands are record, replay, demo, ls, show, verify, diff."),
+        ("xyzzy", "The commands are record, replay, demo, ls, show, verify, redact, diff."),
         ("one.tape", "To look into a cassette: graphtape ls one.tape"),
         ("http://127.0.0.1:2024", "graphtape record http://127.0.0.1:2024 -o FILE.tape"),
         ("show one.tape --rw", "Did you mean '--raw'?"),
