@@ -3,6 +3,8 @@
 #   make demo        set up and run the whole loop on the bundled cassettes
 #   make test        set up and run every test, also those against the real Agent Server
 #   make test-unit   the tests that need no server, in seconds
+#   make conformance compare every cell with the real Agent Server, and write docs/conformance.md
+#   make fuzz        throw broken cassettes at every reader: make fuzz SECONDS=600
 #   make check       format, lint, types          make fix      mend format and lint
 #   make capture     record the bundled cassettes anew from the real Agent Server
 #   make clean       remove .venv and what builds left behind
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check fix capture clean
+.PHONY: help setup demo test test-unit conformance fuzz check fix capture clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,6 +61,14 @@ test: $(VENV)/.stamp-test
 
 test-unit: $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest -q -m "not live and not slow" $(ARGS)
+
+conformance: $(VENV)/.stamp-test
+	@$(BIN)/python -m graphtape.tests.live.conformance $(ARGS)
+
+SECONDS ?= 60
+fuzz: $(VENV)/.stamp-test
+	@$(PIP) install 'atheris>=2.3'
+	@$(BIN)/python tests/fuzz/fuzz_reader.py build/fuzz -max_total_time=$(SECONDS) $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "make fix formats these"; exit 1; }

@@ -25,6 +25,8 @@ from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.sse import Block, Decoder
 from graphtape.protocol.view import View
+from graphtape.tests.live.conformance.comparing import Judgement, Verdict
+from graphtape.tests.live.conformance.report import REPORT
 
 FULL = os.environ.get("GRAPHTAPE_FULL") == "1"
 
@@ -45,7 +47,7 @@ RESUMED = frozenset({"hitl", "hitl_nested", "hitl_sub invoked_meta func_parallel
 SECOND_TURN = frozenset({"nested", "static_sub", "invoked", "tools", "rootmeta"})
 # The first run again, from its first checkpoint, as "regenerate" does.
 REGENERATED = frozenset({"nested", "invoked"})
-CONFIGURED = {
+CONFIGURED: dict[str, dict[str, Any]] = {
     "rootmeta": {"config": {"configurable": {"user_key": "u", "n": 3}, "metadata": {"m": 1}, "tags": ["rt"]}},
     "invoked": {"context": {"ctx": "c"}},
 }
@@ -275,7 +277,7 @@ async def fill(
 ) -> None:
     """Record a graph, ask the server for every cell, and judge."""
 
-    async def once(options: StreamOptions) -> bytes:
+    async def once(options: StreamOptions) -> list[bytes]:
         async with gate:
             return await run(http, url, graph, options)
 
@@ -318,6 +320,10 @@ async def test_every_view_is_what_the_server_sends(agent_server: Any) -> None:
     else:
         matrix = await fill_all(agent_server.url, REPRESENTATIVE, REPRESENTATIVE_REQUESTS)
     print("\n".join(matrix.lines()))
+    report = REPORT.matrix("Modes and subgraphs")
+    for cell in matrix.cells:
+        judgement = Judgement(Verdict(cell.verdict), cell.detail)
+        report.add(cell.graph, f"{cell.request} from {cell.recording}", judgement)
     wrong = [cell for cell in matrix.cells if cell.verdict == "wrong"]
     refused = [cell for cell in matrix.cells if cell.verdict == "refused"]
     assert not wrong

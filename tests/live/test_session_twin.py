@@ -1,0 +1,80 @@
+"""Threads, runs, state and all that surrounds a stream: the mock says at every moment what the server says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from graphtape.tests.live.conformance import twin
+from graphtape.tests.live.conformance.deviations import unexpected
+from graphtape.tests.live.conformance.report import REPORT
+from graphtape.tests.live.conformance.staging import Case, play_all
+
+if TYPE_CHECKING:
+    from graphtape.cassettes.samples.agent_server import AgentServer
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+FULL = os.environ.get("GRAPHTAPE_FULL") == "1"
+
+SCRIPTS = {
+    "a run in its steps": twin.stages,
+    "interrupt and resume": twin.interrupted,
+    "error": twin.failed,
+    "wait and join": twin.waiting,
+    "polled from pending": twin.started_elsewhere,
+    "cancel refused": twin.cancel_refused,
+    "threads": twin.threads,
+    "refusals": twin.refusals,
+    **{
+        f"cancel, {action}, wait={wait}": twin.cancelled(action, wait)
+        for action in ("interrupt", "rollback")
+        for wait in (0, 1)
+    },
+    **{
+        f"multitask {strategy}": twin.multitask(strategy)
+        for strategy in ("absent", "reject", "enqueue", "interrupt", "rollback")
+    },
+    **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
+}
+# Nothing but a recording can show these.
+RECORDED_ONLY = {
+    "wait, recorded as wait": twin.waiting_recorded,
+    "assistants": twin.assistants,
+    "store": twin.store,
+}
+USUAL = {
+    "a run in its steps",
+    "interrupt and resume",
+    "error",
+    "cancel refused",
+    "threads",
+    "refusals",
+    "cancel, interrupt, wait=1",
+    "multitask reject",
+    "on_disconnect cancel",
+    "store",
+}
+
+
+def cases() -> list[Case]:
+    out = []
+    for recorded in (True, False):
+        how, tail = {"probes_recorded": recorded}, ", recorded" if recorded else ""
+        for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else {})}.items():
+            # Recorded reads of a run in its steps, derived ones of everything else.
+            few = name in USUAL and recorded == (name in ("a run in its steps", "store"))
+            out.append(Case(name + tail, script, how, few))
+    return out
+
+
+@pytest.mark.timeout(1200 if FULL else 120)
+async def test_session_is_what_the_server_says(agent_server: AgentServer, tmp_path: Path) -> None:
+    """No status, state, history, list or refusal differs, recorded or derived."""
+    matrix = REPORT.matrix("Session twin")
+    chosen = [case for case in cases() if FULL or case.representative]
+    await play_all(matrix, agent_server.url, chosen, tmp_path)
+    print("\n".join(matrix.lines()))
+    assert not unexpected(matrix)
