@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import orjson
 
 from graphtape.protocol.errors import EventTooLarge, ViewRefused
-from graphtape.protocol.joining import JoinFilter, ThreadFilter, is_stored
+from graphtape.protocol.joining import JoinFilter, is_stored
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.sse import Block, Decoder
 from graphtape.protocol.view import Frame, View
@@ -210,7 +210,6 @@ class ThreadNarrowing(_Events):
     """The stream of `GET /threads/{t}/stream`: the events of many runs, with ids, some of them widened.
 
     Args:
-        shown: the filter of the client's `stream_modes`, which the upstream was told.
         cursor: the client's `Last-Event-ID`; the upstream was asked from the beginning if it is given.
         now: as for a join.
     """
@@ -221,13 +220,12 @@ class ThreadNarrowing(_Events):
         runs: WideRuns,
         say: Say,
         *,
-        shown: ThreadFilter,
         cursor: str | None,
         now: str,
     ) -> None:
         super().__init__(say)
         self._thread_id, self._runs = thread_id, runs
-        self._shown, self._now = shown, now
+        self._now = now
         self._cursor = cursor
         self._run: WideRun | None = None
         self._view: _LenientView | None = None

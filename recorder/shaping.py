@@ -232,9 +232,9 @@ class Widener:
         given = _text(get(headers, _LAST_EVENT_ID))
         try:
             cursor = check_thread_stream_id(given)
-            shown = ThreadFilter.parse(_query_values(target, "stream_modes"))
+            ThreadFilter.parse(_query_values(target, "stream_modes"))
         except InvalidThreadStream:
-            return None
+            return None  # refused by the server, which also does the filtering
         changes: dict[bytes, bytes | None] = {b"accept-encoding": b"identity"}
         if cursor is not None and self._runs.of_thread(thread_id):
             # Whose events these are is told by what came before.
@@ -249,7 +249,6 @@ class Widener:
                 thread_id,
                 self._runs,
                 self._say,
-                shown=shown,
                 cursor=cursor,
                 now=self._runs.id_at(at_ms),
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graphtape.protocol.joining import JoinFilter, ThreadFilter
+from graphtape.protocol.joining import JoinFilter
 from graphtape.recorder.narrowing import JoinNarrowing, Narrowing, RunNarrowing, ThreadNarrowing
 from graphtape.recorder.widening import WideRun, WideRuns, widened
 
@@ -69,13 +69,8 @@ class Known:
         at = str(ZERO if now is None else ZERO + now)
         return JoinNarrowing(run, self.runs, self.said.append, shown=shown, cursor=cursor, now=at)
 
-    def thread(
-        self, *modes: str, cursor: str | None = None, now: int = 0, thread: str = "t"
-    ) -> ThreadNarrowing:
-        shown = ThreadFilter.parse([",".join(modes)])
-        return ThreadNarrowing(
-            thread, self.runs, self.said.append, shown=shown, cursor=cursor, now=str(ZERO + now)
-        )
+    def thread(self, *, cursor: str | None = None, now: int = 0, thread: str = "t") -> ThreadNarrowing:
+        return ThreadNarrowing(thread, self.runs, self.said.append, cursor=cursor, now=str(ZERO + now))
 
 
 @pytest.fixture
