@@ -29,6 +29,16 @@ def test_events_at_every_cut() -> None:
         assert counter.last_name == "message"
 
 
+def test_the_servers_own_form_at_every_cut() -> None:
+    """The fast lane counts and names as the slow one does, also with a heartbeat between and an event cut in two."""
+    usual = b"".join(b'event: n%d\r\ndata: {"a":%d}\r\nid: 7\r\n\r\n' % (n, n) for n in range(4))
+    stream = usual + b": heartbeat\r\n\r\n" + usual
+    for cut in range(len(stream)):
+        counter = EventCounter()
+        assert counter.feed(stream[:cut]) + counter.feed(stream[cut:]) == 8
+        assert counter.last_name == "n3"
+
+
 def test_a_large_event_in_many_reads() -> None:
     """An event of megabytes is counted once and not kept."""
     counter = EventCounter()
