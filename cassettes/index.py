@@ -165,6 +165,8 @@ def segments_of(row: Row) -> list[range]:
     steps, runs, before = _varints(row[13]), [], 0
     for at in range(0, len(steps), 2):
         first = before + steps[at]
+        if at and first <= before:
+            raise BadRecord("the segments of an exchange are not in order")
         before = first + steps[at + 1]
         runs.append(range(first, before + 1))
     return runs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from graphtape.cassettes.compression import BadStream, Decompressor, compress_whole
@@ -126,6 +127,8 @@ def read_index(source: Source, data_end: int, head_at: int) -> IndexBuilder:
         offsets = struct.unpack(f"<{groups}Q", packed)
         if any(not data_end <= offset < head_at for offset in offsets):
             raise BadRecord("an index part outside of the index")
+        if any(later <= earlier for earlier, later in pairwise(offsets)):
+            raise BadRecord("index parts that are not in order")
         return Table(check, offsets=offsets, count=count, load=load)
 
     listed = head.get("recordings")

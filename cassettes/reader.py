@@ -419,6 +419,10 @@ class Cassette:
             )
         try:
             row = SegmentRow(*self._index.segments.get(at)[:6])
+            before = SegmentRow(*self._index.segments.get(at - 1)[:6]) if at else None
+            if before is not None and before.offset + before.size > row.offset:
+                # Else a small file could make a reader decompress one segment a million times.
+                raise BadRecord("two segments of the index overlap")
         except (BadRecord, BadFrame):
             self._rescan()
             return self._segment_row(at)
