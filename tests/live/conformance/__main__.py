@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/conformance.md"
 TESTS = (
-    "tests/live/test_view_matrix.py",
     "tests/live/test_joins.py",
     "tests/live/test_thread_streams.py",
     "tests/live/test_session_twin.py",
     "tests/live/test_http.py",
     "tests/live/test_official_page.py",
     "tests/live/test_reconnection.py",
+    "tests/live/test_view_matrix.py",
 )
 
 

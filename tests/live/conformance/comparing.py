@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from graphtape.cassettes.mapping import IdMapping
+from graphtape.cassettes.mapping import EventClock, IdMapping
 from graphtape.cassettes.preview import parse_json
 from graphtape.tests.live.conformance.wire import Answer
 
@@ -39,7 +39,14 @@ class Judgement:
 
 
 def judge(
-    ids: IdMapping, server: Answer, mock: Answer, *, number: int = 0, timed: bool = False, exact: bool = False
+    ids: IdMapping,
+    server: Answer,
+    mock: Answer,
+    *,
+    number: int = 0,
+    timed: bool = False,
+    exact: bool = False,
+    thread: str = "",
 ) -> Judgement:
     """Compare two answers to the same request.
 
@@ -50,8 +57,9 @@ def judge(
             and heartbeats are not compared.
         exact: both were asked over a connection of the same kind, so the headers of the connection count, and how the
             body was cut into HTTP chunks.
+        thread: a word for the thread, where a script has several at once: each has its own row of event ids.
     """
-    found = list(_differences(ids, server, mock, number, timed=timed, exact=exact))
+    found = list(_differences(ids, server, mock, number, timed=timed, exact=exact, thread=thread))
     if not found:
         derived = mock.header("graphtape-derived")
         return Judgement(Verdict.DERIVED if derived else Verdict.EQUAL, derived)
@@ -63,7 +71,7 @@ def judge(
 
 
 def _differences(
-    ids: IdMapping, server: Answer, mock: Answer, number: int, *, timed: bool, exact: bool
+    ids: IdMapping, server: Answer, mock: Answer, number: int, *, timed: bool, exact: bool, thread: str
 ) -> Iterator[str]:
     if (server.version, server.status, server.reason) != (mock.version, mock.status, mock.reason):
         yield f"status {server.status} {server.reason}, mock {mock.status} {mock.reason} {mock.body[:200]!r}"
@@ -72,7 +80,7 @@ def _differences(
     if exact:
         yield from _chunks(server, mock)
     if server.is_stream:
-        yield from _streams(ids, server, mock, number, timed)
+        yield from _streams(ids.clock(thread), ids, server, mock, number, timed=timed)
     else:
         yield from _bodies(ids, server, mock)
     if server.whole != mock.whole and not (server.left or mock.left):
@@ -135,7 +143,9 @@ def _same_order(left: Any, right: Any) -> bool:
     return True
 
 
-def _streams(ids: IdMapping, server: Answer, mock: Answer, number: int, timed: bool) -> Iterator[str]:
+def _streams(
+    clock: EventClock, ids: IdMapping, server: Answer, mock: Answer, number: int, *, timed: bool
+) -> Iterator[str]:
     theirs, ours = server.events, mock.events
     names = [event.name or "" for event in theirs], [event.name or "" for event in ours]
     if len(theirs) != len(ours):
@@ -154,7 +164,7 @@ def _streams(ids: IdMapping, server: Answer, mock: Answer, number: int, timed: b
             for miss in ids.values(left, right):
                 where = f"event {at} {one.name} {miss.path}"
                 yield f"{where}: {_short(miss.left)}, mock {_short(miss.right)} {miss.note}".rstrip()
-        reason = ids.clock("ids").same(one.id, two.id, number)
+        reason = clock.same(one.id, two.id, number)
         if reason is not None and not (timed and one.id and two.id):
             yield f"event {at} {one.name}: id {one.id}, mock {two.id} {reason}".rstrip()
             return

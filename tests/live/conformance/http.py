@@ -41,11 +41,11 @@ async def frames(stage: Stage) -> None:
     taken = await asyncio.gather(*(one(graph, resumable=resumable) for graph, resumable in kinds))
     for (graph, resumable), (post, join) in zip(kinds, taken, strict=True):
         name = f"{graph}, {'with' if resumable else 'without'} ids"
-        stage.keep(name, post, exact=True)
+        stage.keep(name, post, exact=True, thread=name)
         assert all(chunk.endswith(b"\r\n\r\n") for chunk in post.chunks)
         # Lines end by CRLF and nothing else does: no bare LF or CR in a chunk.
         assert all(b"\n" not in chunk.replace(b"\r\n", b"") for chunk in post.chunks)
-        stage.keep(f"{name}: join", join, exact=True)
+        stage.keep(f"{name}: join", join, exact=True, thread=name)
 
 
 async def heartbeats(stage: Stage) -> None:

@@ -7,6 +7,7 @@ has to derive what was probed. On the mock both are one. One rule: the script is
 from __future__ import annotations
 
 import asyncio
+import copy
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -37,9 +38,9 @@ class Stage:
     is_mock: bool = False
     tag: str = ""
     """A word of this play alone, the same on both sides: by it threads are found among those of other tests."""
-    kept: dict[str, tuple[Answer, dict[str, bool]]] = field(default_factory=dict)
+    kept: dict[str, tuple[Answer, dict[str, Any]]] = field(default_factory=dict)
 
-    def keep(self, name: str, answer: Answer, **how: bool) -> Answer:
+    def keep(self, name: str, answer: Answer, **how: Any) -> Answer:
         """Have this answer compared; see `judge` for how."""
         assert name not in self.kept, name
         self.kept[name] = (answer, how)
@@ -89,7 +90,12 @@ async def replay(tape: Path, script: Script, real: Stage, **choices: Any) -> lis
         if other is None:
             out.append((name, Judgement(Verdict.WRONG, "the script did not come so far on the mock")))
         else:
-            out.append((name, judge(ids, answer, other[0], number=number, **how)))
+            before = copy.deepcopy(ids)
+            judgement = judge(ids, answer, other[0], number=number, **how)
+            if judgement.verdict is Verdict.WRONG:
+                # Ids that were paired by an answer of other content prove nothing for the next.
+                ids = before
+            out.append((name, judgement))
     return out
 
 
