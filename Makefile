@@ -6,6 +6,7 @@
 #   make conformance compare every cell with the real Agent Server, and write docs/conformance.md
 #   make fuzz        throw broken cassettes at every reader: make fuzz SECONDS=600
 #   make check       format, lint, types          make fix      mend format and lint
+#   make bench       measure speed as ratios beside references, and write bench/RESULTS.md
 #   make capture     record the bundled cassettes anew from the real Agent Server
 #   make clean       remove .venv and what builds left behind
 
@@ -69,6 +70,16 @@ SECONDS ?= 60
 fuzz: $(VENV)/.stamp-test
 	@$(PIP) install 'atheris>=2.3'
 	@$(BIN)/python tests/fuzz/fuzz_reader.py build/fuzz -max_total_time=$(SECONDS) $(ARGS)
+
+# The references that need a venv of their own are optional: a row without them says so.
+$(VENV)/.stamp-bench: $(VENV)/.stamp-run
+	@echo "installing what the bench compares with ..."
+	@$(PIP) install --group bench
+	@$(BIN)/python -m graphtape.bench setup || echo "some references are missing; their columns stay empty"
+	@touch $@
+
+bench: $(VENV)/.stamp-bench
+	@$(BIN)/python -m graphtape.bench $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "make fix formats these"; exit 1; }

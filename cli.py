@@ -280,7 +280,12 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 @click.option(
     "--widen",
     is_flag=True,
-    help="Ask the upstream for every stream mode and subgraph; clients still get theirs.",
+    help="Ask the upstream for every stream mode and subgraph that can be had together, with resumable ids; each client "
+    "still gets what it asked for. It changes the run: message ids differ, a value that an unasked mode cannot write "
+    "fails the run, and the server does and stores more. See docs/widening.md.",
+)
+@click.option(
+    "--widen-events", is_flag=True, help="Widen to the mode `events` too, which makes models stream."
 )
 @click.option("--append", is_flag=True, help="Continue FILE with another recording.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
@@ -313,6 +318,8 @@ def record(output: str, upstream_url: str, append: bool, overwrite: bool, **opti
     Point your client at the proxy's address instead of the server's. Every exchange goes into FILE as it happens;
     Ctrl-C ends the recording. Credentials in headers, and fields named like secrets, never reach the file.
     """
+    if options["widen_events"] and not options["widen"]:
+        raise click.UsageError("--widen-events says how wide --widen is: give both")
     if append and overwrite:
         raise click.UsageError("--append continues FILE and --overwrite replaces it: give one of them")
     from graphtape.workbench.serving import record_until_stopped  # noqa: PLC0415
