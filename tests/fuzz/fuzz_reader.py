@@ -249,7 +249,7 @@ def seed(folder: Path) -> None:
 
 def main() -> None:
     """Run the fuzzer until it is told to stop."""
-    import atheris  # type: ignore[import-untyped]
+    atheris: Any = importlib.import_module("atheris")
 
     with atheris.instrument_imports(include=["graphtape"]):
         for name in ("cleaning", "listing", "runs", "secrets_text", "timeline"):
