@@ -45,6 +45,8 @@ RECORDED_ONLY = {
     "assistants": twin.assistants,
     "store": twin.store,
 }
+# What is asked when nothing runs.
+UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 USUAL = {
     "a run in its steps",
     "interrupt and resume",
@@ -62,10 +64,11 @@ USUAL = {
 def cases() -> list[Case]:
     out = []
     for recorded in (True, False):
-        how, tail = {"probes_recorded": recorded}, ", recorded" if recorded else ""
+        tail = ", recorded" if recorded else ""
         for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else {})}.items():
             # Recorded reads of a run in its steps, derived ones of everything else.
             few = name in USUAL and recorded == (name in ("a run in its steps", "store"))
+            how = {"probes_recorded": recorded, "speed": "max" if name in UNTIMED else "1"}
             out.append(Case(name + tail, script, how, few))
     return out
 
