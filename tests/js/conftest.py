@@ -41,10 +41,10 @@ def node() -> str:
     """The path of Node 20 or later, with the packages of `package-lock.json` installed."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found is None or npm is None:
-        pytest.skip("the JavaScript clients need Node 20 or later with npm, and there is none here")
+        pytest.fail("the JavaScript clients need Node 20 or later with npm, and there is none here")
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.removeprefix("v").split(".")[0]) < 20:
-        pytest.skip(f"the JavaScript clients need Node 20 or later, and this is {version}")
+        pytest.fail(f"the JavaScript clients need Node 20 or later, and this is {version}")
     if not STAMP.exists() or STAMP.read_text(encoding="utf-8") != _installed():
         command = [npm, "ci", "--no-progress"]
         try:
