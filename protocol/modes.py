@@ -65,10 +65,7 @@ def parse_stream_modes(value: object = ABSENT) -> frozenset[str]:
     """
     modes = _read_modes(value)
     if modes is None:
-        try:
-            raise InvalidStreamMode(value)
-        except RecursionError:  # its message shows the value, and this one is nested too deep for that
-            raise InvalidStreamMode(f"{type(value).__name__} nested very deep") from None
+        raise InvalidStreamMode(value)
     return modes
 
 
