@@ -167,6 +167,18 @@ async def test_connections_are_kept(rig: Any, answering: Any) -> None:
         assert r.upstream.connections == 1
 
 
+async def test_connection_of_a_failure_is_not_kept(rig: Any, answering: Any) -> None:
+    """Servers close the connection after a 500 without announcing it; the next request gets a new one."""
+    failed = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\nno"
+    async with rig(answering(failed)) as r:
+        client = await r.get("/")
+        await client.head()
+        assert await client.exactly(2) == b"no"
+        await client.send(f"POST / HTTP/1.1\r\nHost: {r.host}\r\nContent-Length: 0\r\n\r\n".encode())
+        await client.head()
+        assert r.upstream.connections == 2
+
+
 async def test_http_1_0_client(rig: Any, answering: Any) -> None:
     """A chunked answer is closed off by the connection's end for a client that knows no chunks."""
     async with rig(answering(SSE_HEAD + chunked(*EVENTS))) as r:
