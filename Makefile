@@ -5,6 +5,7 @@
 #   make test-unit   the tests that need no server, in seconds
 #   make conformance compare every cell with the real Agent Server, and write docs/conformance.md
 #   make fuzz        throw broken cassettes at every reader: make fuzz SECONDS=600
+#   make kills       kill the recorder 100 times under 20 streams
 #   make check       format, lint, types          make fix      mend format and lint
 #   make bench       measure speed as ratios beside references, and write bench/RESULTS.md
 #   make capture     record the bundled cassettes anew from the real Agent Server
@@ -80,6 +81,9 @@ $(VENV)/.stamp-bench: $(VENV)/.stamp-run
 
 bench: $(VENV)/.stamp-bench
 	@$(BIN)/python -m graphtape.bench $(ARGS)
+
+kills: $(VENV)/.stamp-test
+	@GRAPHTAPE_KILLS=100 $(BIN)/python -m pytest -q tests/slow -k any_moment $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "make fix formats these"; exit 1; }
