@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit conformance fuzz bench check fix capture clean
+.PHONY: help setup demo test test-unit conformance fuzz kills bench check fix capture clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
