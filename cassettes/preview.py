@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from graphtape.cassettes.text import ELLIPSIS, cut, short_ids, visible
+from graphtape.protocol.jsonvalue import loads
 
 LIMIT = 400
 """Characters of a preview; a terminal line cuts it further."""
@@ -20,10 +21,10 @@ _PARSE_LIMIT_BYTES = 4_000_000
 
 
 def parse_json(data: bytes) -> tuple[bool, Any]:
-    """(True, value) if `data` is JSON, else (False, None). Never raises."""
+    """(True, value) if `data` is JSON that can be walked, else (False, None). Never raises."""
     try:
-        return True, orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return True, loads(data)
+    except ValueError:
         return False, None
 
 

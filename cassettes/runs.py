@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
-
-import orjson
+from urllib.parse import parse_qsl
 
 from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body, iter_blocks
 from graphtape.protocol.errors import InvalidStreamMode
+from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions, stream_options
 from graphtape.protocol.operations import Kind, Operation, Resolved, Route, resolve
 from graphtape.protocol.sse import Block
@@ -122,10 +121,10 @@ class RecordedCall:
 
 
 def parsed_or_none(data: bytes) -> Any:
-    """`data` as JSON, None if it is none (a JSON null is None too)."""
+    """`data` as JSON, None if it is none that can be walked (a JSON null is None too)."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return loads(data)
+    except ValueError:
         return None
 
 
@@ -136,14 +135,15 @@ def calls_of(cassette: Cassette, *, first_order: int = 0) -> list[RecordedCall]:
         target = summary.target
         if len(target.encode("utf-8", "surrogateescape")) >= 120:  # the index cuts long targets
             target = cassette.request(summary.number)[0].target
-        parts = urlsplit(target if target.startswith("/") else f"/{target}")
-        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        # As the server side cuts it: a target is no URL, and `//[x` is a path like any other.
+        path, _, query_text = target.partition("?")
+        query = tuple(parse_qsl(query_text, keep_blank_values=True))
         calls.append(
             RecordedCall(
                 cassette,
                 summary,
-                resolve(summary.method, parts.path),
-                parts.path,
+                resolve(summary.method, path),
+                path,
                 query,
                 first_order + position,
             )
@@ -411,10 +411,16 @@ def _thread(tapes: Tapes, thread_id: str, call: RecordedCall) -> RecordedThread:
     return tapes.threads.setdefault(thread_id, RecordedThread(thread_id, call.cassette))
 
 
+def _path_of(location: str) -> str:
+    """The path of a `Content-Location`, absolute or relative."""
+    after_scheme = location.partition("://")[2]
+    return "/" + after_scheme.partition("/")[2] if after_scheme else location
+
+
 def _ids_of_run(call: RecordedCall) -> tuple[str | None, str | None]:
     """(thread id, run id) of a run-starting exchange, from its Content-Location, path or JSON answer."""
     thread_id = call.params.get("thread_id")
-    found = _RUN_PATH.match(urlsplit(call.headers().get("content-location", "")).path)
+    found = _RUN_PATH.match(_path_of(call.headers().get("content-location", "")))
     if found:
         return thread_id or found["thread"], found["run"]
     if (call.summary.status or 0) < 400 and call.summary.content_type.startswith("application/json"):

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from graphtape.protocol.jsonvalue import loads
+
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID_OR_HEX = re.compile(_UUID + rb"|(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])")
 _UUID_TEXT = re.compile(_UUID.decode())
@@ -100,8 +102,8 @@ def harvest_events(events: Iterable[tuple[str, bytes]]) -> set[str]:
     for name, data in events:
         found.update(_UUID_TEXT.findall(name))
         try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            value = loads(data)
+        except ValueError:
             continue
         if name == "messages/metadata" and isinstance(value, dict):
             for key in value:  # the message id is the object's key

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.joining import JoinFilter, ThreadFilter
+from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep
 from graphtape.protocol.operations import Operation, Resolved
 from graphtape.replayer.plan import Head, Plan
 from graphtape.replayer.play import Play
@@ -115,3 +116,13 @@ def not_recorded(what: str, how: str) -> Reply:
     """The 422 for a read that neither the recording nor the streams answer."""
     detail = f"{what} was not recorded at this point, and no stream shows it. {how}"
     return Reply(json_plan(422, {"detail": detail, "graphtape": {"reason": what, "how": how}}), note=detail)
+
+
+def invalid_json(turn: Turn) -> Reply:
+    """The server's 422 for a body that is no JSON, or why one that is JSON cannot be looked into."""
+    if is_too_deep(turn.asked.body):
+        text = (
+            f"The request body is nested deeper than {MAX_DEPTH} levels, which a replay does not look into."
+        )
+        return Reply(json_plan(422, {"detail": text}), note=text)
+    return Reply(json_plan(422, {"detail": "Invalid JSON in request body"}))

@@ -6,68 +6,123 @@ Pure. One rule: whoever reads it knows what to change: the request, an option of
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from graphtape.cassettes.model import Ending
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, parsed_or_none
-from graphtape.protocol.aspects import Difference, Path, format_path
+from graphtape.protocol.aspects import Difference, Path, differences, format_path
+from graphtape.protocol.operations import Resolved
 from graphtape.replayer.answers import Reply, Turn
 from graphtape.replayer.match import Miss
 from graphtape.replayer.recorded_answers import same_body, same_query
 from graphtape.replayer.replies import json_plan
+from graphtape.replayer.showing import shown_body, shown_query, shown_target, shown_value
 
 _NEAREST_SHOWN = 3
 _DIFFERENCES_SHOWN = 3
 _DIFFERENCES_KEPT = 20
 _TEXT_KEPT = 500
 _BRIEF = 60
+_FARTHEST = 0.45
+"""How unlike (0 to 1, by difflib) a path may be and still be named as near."""
+_PATH_COMPARED = 200
 
 
 def plain_miss(turn: Turn) -> Reply:
     """The 404 for a request that no recorded exchange answers."""
     asked = turn.asked
-    near: list[tuple[int, int, RecordedCall, list[Difference]]] = []
-    for call in turn.session.tapes.calls:
-        # Only what shares the path, or its template, is like it at all.
-        alike = call.operation is not None and call.operation == turn.operation
-        if call.answered and (alike or call.path == asked.path):
-            found = list(_request_differences(call, turn))[:_DIFFERENCES_KEPT]
-            near.append((len(found), call.order, call, found))
-    near.sort(key=lambda entry: entry[:2])
-    nearest = [_shown_call(call, found) for _, _, call, found in near[:_NEAREST_SHOWN]]
-    if nearest:
+    near = sorted(_near_calls(turn), key=lambda entry: entry[:3])
+    nearest = [_shown_call(call, found) for *_, call, found in near[:_NEAREST_SHOWN]]
+    target = f"{asked.method} {shown_target(asked.path)}"
+    if near and not near[0][-1]:
+        text = f"{_unanswered(near[0][-2])} There is no answer to replay."
+    elif near and near[0][0] == 0:
         text = f"No recorded exchange equals this request. {_in_words(nearest[0])}"
+    elif near:
+        text = f"Nothing was recorded for {target}. {_in_words(nearest[0])}"
     else:
         text = (
-            f"Nothing like {asked.method} {asked.path} was recorded. `graphtape ls` lists what was; "
+            f"Nothing like {target} was recorded. `graphtape ls` lists what was; "
             "to have it answered, record it into the cassette with `graphtape record --append`."
         )
     return _miss_reply(text, nearest, None)
 
 
+def _near_calls(turn: Turn) -> Iterator[tuple[float, int, int, RecordedCall, list[Difference]]]:
+    """Recorded exchanges with how far they are from the request: (distance of the paths, differences, order, ...)."""
+    asked = turn.asked
+    wanted = _template(turn.resolved, asked.path)
+    matcher = difflib.SequenceMatcher(b=wanted, autojunk=False)
+    distances: dict[str, float] = {}
+    near: list[tuple[float, RecordedCall]] = []
+    for call in turn.session.tapes.calls:
+        if call.path == asked.path or (call.operation is not None and call.operation == turn.operation):
+            near.append((0.0, call))
+            continue
+        template = _template(call.resolved, call.path)
+        if template not in distances:
+            matcher.set_seq1(template)
+            distances[template] = 1 - matcher.ratio()
+        if distances[template] <= _FARTHEST:
+            near.append((max(distances[template], 0.01), call))
+    near.sort(key=lambda entry: (entry[0], entry[1].summary.method != asked.method, entry[1].order))
+    # What has the very path is looked through; of others, bodies are read of those only that may be shown.
+    own = sum(1 for distance, _ in near if not distance)
+    for distance, call in near[: own or _NEAREST_SHOWN]:
+        found = list(itertools.islice(_request_differences(call, turn), _DIFFERENCES_KEPT))
+        if call.answered or (not found and not distance):
+            yield distance, len(found), call.order, call, found
+
+
+def _template(resolved: Resolved | None, path: str) -> str:
+    return resolved.route.template if resolved is not None else path[:_PATH_COMPARED]
+
+
+def _unanswered(call: RecordedCall) -> str:
+    what = f"Exchange {call.number} of {os.path.basename(call.cassette.path)} asked for exactly this"
+    if call.summary.ending is Ending.UNREACHED:
+        return f"{what}, but its upstream was never reached."
+    return f"{what}, but ended before there was an answer ({call.summary.ending.value})."
+
+
 def run_miss(miss: Miss, turn: Turn) -> Reply:
     """The 404 for a run that no recording answers: nearest recorded runs, field by field."""
-    nearest = [_shown_run(near.run, list(near.differences)) for near in miss.nearest]
-    if nearest:
+    if miss.nearest:
+        nearest = [_shown_run(near.run, list(near.differences)) for near in miss.nearest]
         text = f"No recorded run equals this request. {_in_words(nearest[0])}"
         if miss.option:
             text += f" With {miss.option} it would be played."
-    else:
-        text = _why_none(miss, turn)
-    return _miss_reply(text, nearest, miss.option)
+        return _miss_reply(text, nearest, miss.option)
+    same = _runs_elsewhere(turn)
+    nearest = [_shown_run(run, _run_differences(run, turn)) for run in same[:_NEAREST_SHOWN]]
+    return _miss_reply(_why_none(miss, turn, same), nearest, miss.option)
 
 
-def _why_none(miss: Miss, turn: Turn) -> str:
-    asked = turn.asked.json.get("assistant_id")
+def _runs_elsewhere(turn: Turn) -> list[RecordedRun]:
+    """Runs of the assistant that no request of this kind can play: with a thread where it has none, or the reverse."""
     session = turn.session
-    same = [
-        run
-        for run in session.tapes.runs
-        if session.canonical_assistant(run.assistant) == session.canonical_assistant(str(asked))
-    ]
+    asked = session.canonical_assistant(str(turn.asked.json.get("assistant_id")))
+    runs = session.tapes.runs
+    return [run for run in runs if not run.refused and session.canonical_assistant(run.assistant) == asked]
+
+
+def _run_differences(run: RecordedRun, turn: Turn) -> list[Difference]:
+    session = turn.session
+
+    def same(recorded: str, asked: str) -> bool:
+        return session.canonical_assistant(recorded) == session.canonical_assistant(asked)
+
+    body = differences(run.body, turn.asked.json, same_assistant=same, ignore=session.options.ignore)
+    return [Difference("path", run.call.path, turn.asked.path), *body]
+
+
+def _why_none(miss: Miss, turn: Turn, same: list[RecordedRun]) -> str:
+    asked = shown_target(str(turn.asked.json.get("assistant_id")))
     if same:
         how = (
             "without a thread (POST /runs/...)"
@@ -78,7 +133,7 @@ def _why_none(miss: Miss, turn: Turn) -> str:
     if not miss.known_assistants:
         return "The cassette holds no run of any assistant. `graphtape ls` lists what it holds."
     known = ", ".join(miss.known_assistants)
-    close = difflib.get_close_matches(str(asked), miss.known_assistants, 1)
+    close = difflib.get_close_matches(asked, miss.known_assistants, 1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     return f"No run of assistant {asked!r} was recorded.{guess} Recorded assistants: {known}."
 
@@ -93,16 +148,16 @@ def _request_differences(call: RecordedCall, turn: Turn) -> Iterator[Difference]
         ours, theirs = _by_name(call.query), _by_name(asked.query)
         for name in [*ours, *(name for name in theirs if name not in ours)]:
             if ours.get(name) != theirs.get(name):
-                yield Difference(f"query {name}", ours.get(name), theirs.get(name))
-    recorded_body = call.request_body()
+                pair = (shown_query(name, side.get(name)) for side in (ours, theirs))
+                yield Difference(f"query {name}", *pair)
+    recorded_body, content_type = call.request_body(), asked.headers.get("content-type", "")
     if not same_body(recorded_body, asked.body):
         one, other = parsed_or_none(recorded_body), parsed_or_none(asked.body)
         if isinstance(one, dict | list) and isinstance(other, dict | list):
             yield from _json_differences((), one, other)
         else:
-            yield Difference(
-                "body", recorded_body.decode("utf-8", "replace"), asked.body.decode("utf-8", "replace")
-            )
+            shown = (shown_body(body, content_type) for body in (recorded_body, asked.body))
+            yield Difference("body", *(body.decode("utf-8", "replace") for body in shown))
 
 
 def _by_name(query: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -131,10 +186,14 @@ def _shown_call(call: RecordedCall, found: list[Difference]) -> dict[str, Any]:
     return {
         "exchange": call.number,
         "cassette": os.path.basename(call.cassette.path),
-        "request": f"{call.summary.method} {call.path}",
+        "request": f"{call.summary.method} {shown_target(call.path)}",
         "status": call.summary.status,
         "differences": [
-            {"field": one.field, "recorded": _clipped(one.recorded), "asked": _clipped(one.asked)}
+            {
+                "field": one.field,
+                "recorded": _clipped(shown_value(one.field, one.recorded)),
+                "asked": _clipped(shown_value(one.field, one.asked)),
+            }
             for one in found
         ],
     }
@@ -142,6 +201,7 @@ def _shown_call(call: RecordedCall, found: list[Difference]) -> dict[str, Any]:
 
 def _clipped(value: Any) -> Any:
     """A value as it is, or the start of its text if that is long."""
+    value = value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return value if len(text) <= _TEXT_KEPT else text[:_TEXT_KEPT] + "…"
 

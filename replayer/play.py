@@ -16,6 +16,7 @@ import orjson
 from graphtape.cassettes.runs import RecordedRun, TapeBlock
 from graphtape.protocol.ids import EventId, IdMap, format_event_id
 from graphtape.protocol.joining import is_stored
+from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.view import with_id
 from graphtape.replayer.plan import Pace, PlanEnd
@@ -301,8 +302,8 @@ class Play:
 
 
 def parsed(data: bytes) -> Any:
-    """JSON, or None."""
+    """JSON that can be walked, or None."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return loads(data)
+    except ValueError:
         return None

@@ -43,6 +43,8 @@ class Sender:
     finish_head: Callable[[Head], Head]
     response: WireResponse | None = None
     """The response, once its head has been sent."""
+    closes: bool = False
+    """The connection ends with the response, whatever the client wants."""
 
     async def send(self, answer: Answer) -> web.StreamResponse:
         """Send an answer, to its end or until the client leaves."""
@@ -62,6 +64,8 @@ class Sender:
 
     async def _open(self, head: Head) -> WireResponse:
         self.response = response = WireResponse(self.finish_head(head))
+        if self.closes:
+            response.force_close()
         await response.prepare(self.request)
         return response
 

@@ -7,6 +7,8 @@ before anything is looked up.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import Unpack
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from graphtape.cassettes.clock import Clock, SystemClock
 from graphtape.cassettes.reader import Cassette
@@ -22,6 +25,7 @@ from graphtape.cassettes.runs import read_tapes
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError, UsageMistake
+from graphtape.protocol.headers import rewrite_location
 from graphtape.replayer.answers import Answer, Reply
 from graphtape.replayer.dispatch import answer as answer_of
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
@@ -29,10 +33,19 @@ from graphtape.replayer.plan import Head, Pace
 from graphtape.replayer.replies import Asked, json_plan
 from graphtape.replayer.sending import Sender
 from graphtape.replayer.session import Options, Session
+from graphtape.replayer.showing import shown_target
 from graphtape.replayer.wire import WireResponse, break_connection, drop_connection, shape_head
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A request body above it is refused with 413: the mock reads bodies whole to compare them."""
+
+_HEAD_LIMITS = {"max_line_size": 2**16, "max_field_size": 2**16, "max_headers": 1024}
+"""As the recorder's: what was recorded can be asked for again."""
+
+# aiohttp logs what malformed requests and vanished clients do to it, with tracebacks; neither is anybody's news.
+_silent = logging.getLogger("graphtape.replayer.http")
+_silent.propagate = False
+_silent.addHandler(logging.NullHandler())
 
 Path = str | PathLike[str]
 
@@ -53,6 +66,13 @@ class _Mock:
         self.log = log
         self.hosts = HostPolicy(options.host, options.allow_hosts)
         self.origins = OriginPolicy(options.cors_origins, expose_location=options.expose_location)
+        self._upstreams = tuple(
+            dict.fromkeys(
+                recording.upstream
+                for cassette in dict.fromkeys(call.cassette for call in session.tapes.calls)
+                for recording in cassette.recordings
+            )
+        )
         self._open: dict[asyncio.Task[object], web.Request] = {}
         self._broken: list[asyncio.Transport] = []
 
@@ -80,25 +100,32 @@ class _Mock:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         started_ns = self.clock.now_ns()
-        host = request.headers.get("Host")
+        host, target = _addressed(request)
         origin = request.headers.get("Origin")
 
         def finish_head(head: Head) -> Head:
-            return replace(head, headers=self.origins.apply(head.headers, origin, host=host))
+            own = f"http://{host}" if host else ""
+            headers = tuple((name, self._location(name, value, own)) for name, value in head.headers)
+            return replace(head, headers=self.origins.apply(headers, origin, host=host))
 
         sender = Sender(request, self.session, self.clock, started_ns, finish_head)
-        what = f"{request.method} {request.raw_path}"
+        what = f"{request.method} {shown_target(target)}"
         refused = self._refused(request, host, origin)
         if refused is not None:
             return await self._send(sender, what, refused)
         if origin is not None and is_preflight(request.method, request.raw_headers):
             return await self._preflight(request, origin, host)
+        if not target.startswith("/"):
+            # Such a request is not read to its end, which only a tunnel (CONNECT) would mind.
+            text = f"graphtape answers requests for a path; {what} is none"
+            sender.closes = True
+            return await self._send(sender, what, Reply(json_plan(400, {"detail": text}), note=text))
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             text = f"The request body is larger than {MAX_BODY_BYTES} bytes, which is all that a replay compares."
             return await self._send(sender, what, Reply(json_plan(413, {"detail": text}), note=text))
-        path, _, query = request.raw_path.partition("?")
+        path, _, query = target.partition("?")
         asked = Asked(
             method=request.method,
             path=path,
@@ -116,7 +143,7 @@ class _Mock:
             raise
         except Exception as error:
             text = (
-                f"graphtape failed on this request ({type(error).__name__}: {error}). "
+                f"graphtape failed on this request ({type(error).__name__}{_place_of(error)}). "
                 "Please report it with the cassette."
             )
         if sender.response is not None:
@@ -125,6 +152,15 @@ class _Mock:
             break_connection(request)
             return sender.response
         return await self._send(sender, what, Reply(json_plan(500, {"detail": text}), note=text))
+
+    def _location(self, name: bytes, value: bytes, own_origin: str) -> bytes:
+        """A recorded location that points at the upstream points at the mock."""
+        if own_origin and name.lower() in (b"location", b"content-location"):
+            for upstream in self._upstreams:
+                rewritten = rewrite_location(value, upstream=upstream, own_origin=own_origin)
+                if rewritten != value:
+                    return rewritten
+        return value
 
     async def _send(self, sender: Sender, what: str, answer: Answer) -> web.StreamResponse:
         self.log(f"{what} {answer.head.status} {answer.note}".rstrip())
@@ -146,6 +182,27 @@ class _Mock:
         await response.write(preflight.body)
         await response.write_eof()
         return response
+
+
+def _addressed(request: web.Request) -> tuple[str | None, str]:
+    """(host, target) of a request; the authority of an absolute target stands for `Host` (RFC 9112, section 3.2.2)."""
+    host, target = request.headers.get("Host"), request.raw_path
+    if target[:8].lower().startswith(("http://", "https://")):
+        authority, _, rest = target.partition("://")[2].partition("/")
+        authority, mark, query = authority.partition("?")
+        return authority.rpartition("@")[2], f"/{mark}{query}" if mark else "/" + rest
+    return host, target
+
+
+def _place_of(error: Exception) -> str:
+    """Where a bug is; its own words may hold what a client sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f" at {os.path.basename(code.co_filename)}:{trace.tb_lineno}"
 
 
 def make_app(
@@ -176,9 +233,18 @@ def make_app(
         session = Session(read_tapes(cassettes), core)
         closing = stack.pop_all()
     mock = _Mock(session, options, options.clock or SystemClock(), log or (lambda _: None))
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+
+    @web.middleware
+    async def answer_all(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Also what no route fits: `*` and the authority of a CONNECT are no paths."""
+        return await mock.handle(request)
+
+    app = web.Application(
+        client_max_size=MAX_BODY_BYTES,
+        middlewares=[answer_all],
+        handler_args={**_HEAD_LIMITS, "logger": _silent},
+    )
     app[SESSION] = session
-    app.router.add_route("*", "/{path:.*}", mock.handle)
     app.on_response_prepare.append(shape_head)
     app.on_shutdown.append(mock.stop)
     app.on_cleanup.append(mock.close)

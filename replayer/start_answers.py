@@ -6,8 +6,6 @@ and 9); then a recorded run; only then a miss.
 
 from __future__ import annotations
 
-from typing import Any
-
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.modes import BodySchema, refusal, stream_options
@@ -17,6 +15,7 @@ from graphtape.replayer.answers import (
     RunStream,
     RunWait,
     Turn,
+    invalid_json,
     not_recorded,
     refused_view,
 )
@@ -47,7 +46,7 @@ def start_run(turn: Turn) -> Answer:
     answer = route.answer.value if route.answer else "stream"
     body = turn.asked.json
     schema = BodySchema.STATEFUL if route.stateful else BodySchema.STATELESS
-    refused = _refused_body(body, BodySchema.CREATE if answer == "create" else schema)
+    refused = _refused_body(turn, BodySchema.CREATE if answer == "create" else schema)
     if refused is not None:
         return refused
     thread: SessionThread | None = None
@@ -90,9 +89,10 @@ def end_run(turn: Turn, play: Play, *, rollback: bool) -> None:
     play.rolled_back = play.rolled_back or rollback
 
 
-def _refused_body(body: Any, schema: BodySchema) -> Reply | None:
-    if body is None:
-        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+def _refused_body(turn: Turn, schema: BodySchema) -> Reply | None:
+    body = turn.asked.json
+    if body is None and turn.asked.body.strip() != b"null":
+        return invalid_json(turn)
     text = refusal(body, schema)
     return Reply(refusal_plan(422, text)) if text is not None else None
 

@@ -15,7 +15,7 @@ from graphtape.cassettes.runs import RecordedCall, RecordedStep
 from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
-from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded
+from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, invalid_json, not_recorded
 from graphtape.replayer.describing import assistant_of
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
@@ -54,7 +54,7 @@ def create_thread(turn: Turn) -> Answer:
     """`POST /threads`: the n-th gets the id of the n-th recorded creation."""
     body = turn.asked.json
     if body is None:
-        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+        return invalid_json(turn)
     if not isinstance(body, dict):
         shown = turn.asked.body.decode("utf-8", "replace")
         text = f'{shown} is not of type "object"\n\nFailed validating "type" in schema\n\nOn instance:\n    {shown}'
@@ -214,7 +214,7 @@ def update_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`PATCH /threads/{t}`: metadata is merged."""
     body = turn.asked.json
     if not isinstance(body, dict):
-        return Reply(refusal_plan(422, "Invalid JSON in request body"))
+        return invalid_json(turn)
     recorded = plain_answer(turn)
     metadata = body.get("metadata")
     if isinstance(metadata, dict):

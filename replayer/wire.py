@@ -6,8 +6,10 @@ Knows aiohttp and nothing of sessions. One rule: aiohttp decides the framing, th
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from graphtape.cassettes.model import Headers
@@ -85,9 +87,18 @@ async def shape_head(request: web.Request, response: web.StreamResponse) -> None
 
 
 def break_connection(request: web.BaseRequest) -> None:
-    """End a response without its end: what was written is sent, no terminating chunk follows."""
-    if request.transport is not None:
-        request.transport.close()
+    """End a response without its end: what was written is sent, no terminating chunk follows.
+
+    To a client of HTTP/1.0 a clean close would mean "whole": it gets a reset.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return
+    if request.version < HttpVersion11:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.close()
 
 
 def drop_connection(transport: asyncio.Transport) -> None:

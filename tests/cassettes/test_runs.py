@@ -245,3 +245,12 @@ def test_long_target(tape: Tape) -> None:
     tape.call("GET", f"/store/items?key={'k' * 500}", json={})
     (call,) = tape.tapes().calls
     assert call.query == (("key", "k" * 500),)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [("//[x", "//[x"), ("//evil/x?a=1", "//evil/x"), ("/caf\udce9", "/caf\udce9")]
+)
+def test_target_that_is_no_url(tape: Tape, target: str, path: str) -> None:
+    """A target is cut at its question mark and nowhere else, whatever it holds."""
+    tape.call("GET", target)
+    assert [call.path for call in tape.tapes().calls] == [path]

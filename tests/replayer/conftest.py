@@ -165,6 +165,7 @@ class Kit:
     sse = staticmethod(sse)
     simple_events = staticmethod(simple_events)
     STREAM_TAIL = STREAM_TAIL
+    UNREACHED = Ending.UNREACHED
     DATE = DATE
     SERVER = SERVER
 

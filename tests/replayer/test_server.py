@@ -205,3 +205,138 @@ async def test_what_was_never_reached(kit: Any, play: Any) -> None:
     client = await play(made)
     assert (await (await client.get("/info")).json())["version"] == "graphtape"
     assert (await client.post("/runs/stream", json=BODY)).status == 404
+
+
+async def raw_exchange(client: Any, head: bytes) -> bytes:
+    """What comes back for these bytes, until the server closes."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(head)
+    data = await reader.read()
+    writer.close()
+    return data
+
+
+async def test_hostile_targets(kit: Any, play: Any) -> None:
+    """Targets that are no URLs are paths like any other: they are replayed, and nothing else suffers."""
+    made = recording(kit)
+    targets = ["//[x", "//evil/x?a=1", "/caf\udce9", "/a#b"]
+    for position, target in enumerate(targets):
+        made.json("GET", target, position)
+    client = await play(made)
+    for position, target in enumerate(targets):
+        if not target.isascii():
+            continue  # which no HTTP parser takes today
+        sent = target.encode("utf-8", "surrogateescape")
+        got = await raw_exchange(
+            client, b"GET " + sent + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        assert got.startswith(b"HTTP/1.1 200 OK\r\n"), got
+        assert got.endswith(b"\r\n\r\n%d" % position), got
+
+
+async def test_credentials_stay_out_of_log_and_answer(kit: Any, play: Any) -> None:
+    """Credentials in the query and in bodies reach neither the log nor the miss."""
+    lines: list[str] = []
+    made = recording(kit)
+    made.json("POST", "/login", {}, {"password": "x", "user": "me"})
+    client = await play(made, log=lines.append)
+    for path, body in (
+        ("/x?api_key=TOPSECRET&a=b", None),
+        ("/login?access_token=TOPSECRET", {"password": ["TOPSECRET"], "user": {"api_key": "TOPSECRET"}}),
+        (
+            "/runs/stream",
+            {**BODY, "input": {"password": "TOPSECRET"}, "config": {"x": {"api_key": "TOPSECRET"}}},
+        ),
+    ):
+        async with client.post(path, json=body) as response:
+            assert response.status == 404
+            assert "TOPSECRET" not in await response.text()
+    assert not any("TOPSECRET" in line for line in lines)
+    assert any("api_key=" in line and "a=b" in line for line in lines)
+
+
+async def test_long_heads(kit: Any, play: Any) -> None:
+    """A target of 60 000 bytes and a thousand headers are taken, as the recorder takes them."""
+    made = recording(kit)
+    target = "/" + "a" * 60_000
+    made.json("GET", target, 1)
+    client = await play(made)
+    fields = b"".join(b"x-%d: 1\r\n" % number for number in range(900))
+    head = (
+        b"GET "
+        + target.encode()
+        + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        + fields
+        + b"\r\n"
+    )
+    assert (await raw_exchange(client, head)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_malformed_request(kit: Any, play: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A request that is none gets 400, and nobody sees a traceback."""
+    client = await play(recording(kit))
+    assert b" 400 " in (await raw_exchange(client, b"hello\r\n\r\n")).split(b"\r\n")[0]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("line", [b"CONNECT a.example:443", b"OPTIONS *"])
+async def test_target_that_is_no_path(kit: Any, play: Any, line: bytes) -> None:
+    """CONNECT and `OPTIONS *` get a 400 with a reason, and the connection is closed."""
+    client = await play(recording(kit))
+    got = await raw_exchange(client, line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert b"answers requests for a path" in got
+
+
+async def test_absolute_form(kit: Any, play: Any) -> None:
+    """A request in absolute form is answered for its path; its authority is what counts as host."""
+    client = await play(recording(kit))
+    tail = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert (await raw_exchange(client, b"GET http://127.0.0.1:1/info" + tail)).endswith(b'{"version":"1"}')
+    refused = await raw_exchange(client, b"GET http://evil.example/info" + tail)
+    assert refused.startswith(b"HTTP/1.1 421 ")
+
+
+async def test_location_of_the_upstream(kit: Any, play: Any) -> None:
+    """An absolute location on the recorded upstream leads to the mock; any other stays."""
+    made = recording(kit)
+    for path, location in (("/own", b"http://127.0.0.1:2024/abs?q"), ("/other", b"http://other.example/abs")):
+        made.json("GET", path, {}, status=302, headers=((b"location", location), (b"content-length", b"2")))
+    client = await play(made)
+    async with client.get("/own", allow_redirects=False) as response:
+        assert response.headers["location"] == f"http://{client.host}:{client.port}/abs?q"
+    async with client.get("/other", allow_redirects=False) as response:
+        assert response.headers["location"] == "http://other.example/abs"
+
+
+async def test_broken_for_http_1_0(kit: Any, play: Any) -> None:
+    """What broke off is reset for a client of HTTP/1.0, to whom a clean close would mean the end."""
+    made = kit.recording()
+    made.call(
+        "GET", "/sse", reads=((1, b"data: 1\n\n"),), ending=Ending.UPSTREAM_BROKE, headers=kit.STREAM_TAIL
+    )
+    client = await play(made, speed="max")
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"GET /sse HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+
+
+async def test_deep_json(kit: Any, play: Any) -> None:
+    """Bodies nested beyond what can be walked are compared as bytes; no request fails over them."""
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+    made = recording(kit)
+    made.json("POST", "/deep", {"ok": 1}, deep)
+    client = await play(made)
+    for path, body, status in (
+        ("/deep", deep, 200),
+        ("/deep", deep + b" ", 404),
+        ("/threads/search", deep, 200),
+        ("/runs/stream", deep, 422),
+        ("/threads", deep, 422),
+    ):
+        async with client.post(path, data=body) as response:
+            assert response.status == status, path
+            text = await response.text()
+    assert "nested deeper than" in text
