@@ -372,6 +372,11 @@ curl -N http://127.0.0.1:2024/ok
     metavar="PATH",
     help="A field of the request not to compare, e.g. input.session (repeatable).",
 )
+@click.option(
+    "--docs-semantics",
+    is_flag=True,
+    help="Thread streams as the official page describes them, where the observed server differs.",
+)
 @_serving
 def replay(files: tuple[str, ...], **options: Any) -> None:
     """Serve cassettes as a mock of the server they were recorded from.

@@ -17,6 +17,7 @@ from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body, iter_blocks
 from graphtape.protocol.errors import InvalidStreamMode
+from graphtape.protocol.ids import parse_event_id
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions, stream_options
 from graphtape.protocol.operations import Kind, Operation, Resolved, Route, resolve
@@ -181,8 +182,13 @@ class RecordedRun:
 
     @property
     def refused(self) -> bool:
-        """Whether the server refused it: then it is an answer like any other, and started nothing."""
-        return (self.call.summary.status or 0) >= 400
+        """Whether it started nothing that can be played: the answer is then one like any other.
+
+        The server refused it; or what stands between answered a stream with something else, a page for instance.
+        """
+        summary = self.call.summary
+        no_stream = self.answer == "stream" and not summary.content_type.startswith("text/event-stream")
+        return (summary.status or 0) >= 400 or no_stream
 
     @property
     def assistant(self) -> str:
@@ -331,6 +337,21 @@ class Tapes:
     runs: list[RecordedRun]
     threads: dict[str, RecordedThread]
     creations: list[RecordedCall]
+
+    @cached_property
+    def done_ids(self) -> dict[str, tuple[int, int]]:
+        """By run: the event id under which a recorded thread stream told its end."""
+        found: dict[str, tuple[int, int]] = {}
+        for call in self.calls:
+            if call.operation is Operation.JOIN_THREAD_STREAM and call.answered:
+                for entry in tape_of(call, 0).events:
+                    data = entry.block.data or b""
+                    if entry.block.id is None or b"run_done" not in data:
+                        continue
+                    told, event_id = parsed_or_none(data), parse_event_id(entry.block.id)
+                    if isinstance(told, dict) and told.get("status") == "run_done" and event_id is not None:
+                        found[str(told.get("run_id"))] = event_id
+        return found
 
 
 def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:

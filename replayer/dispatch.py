@@ -5,16 +5,18 @@ Pure. One rule: what has no row is answered as plain HTTP from the recording.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
 from graphtape.replayer import run_answers as runs
 from graphtape.replayer import thread_answers as threads
-from graphtape.replayer.answers import Answer, Reply, Turn
+from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
-from graphtape.replayer.replies import Asked, json_plan, refusal_plan
+from graphtape.replayer.replies import Asked, json_plan, origin_headers, refusal_plan
 from graphtape.replayer.session import Session
 from graphtape.replayer.start_answers import start_run
 
@@ -51,6 +53,8 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.JOIN_THREAD_STREAM: threads.join_thread_stream,
 }
 
+_STATELESS_RUN: Final = re.compile(r"/runs/[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?:/|\Z)")
+
 
 def answer(session: Session, asked: Asked, now_ns: int) -> Answer:
     """What the mock answers to a request.
@@ -59,8 +63,29 @@ def answer(session: Session, asked: Asked, now_ns: int) -> Answer:
         session: what it remembers; changed by the answer.
         now_ns: the session's clock.
     """
-    resolved = resolve(asked.method, asked.path)
-    turn = Turn(session, asked, resolved, now_ns)
+    turn = Turn(session, asked, resolve(asked.method, asked.path), now_ns)
+    found = _answer(turn)
+    if isinstance(found, ThreadStream) or (isinstance(found, Reply) and not found.recorded):
+        return _dated(found, session)
+    return found
+
+
+def _dated(made: Reply | ThreadStream, session: Session) -> Answer:
+    """A made-up answer with `date` and `server`, which every answer of the server begins with."""
+    names = {name.lower() for name, _ in made.head.headers}
+    missing = tuple(
+        field for field in origin_headers(session.first_answered) if field[0].lower() not in names
+    )
+    if not missing:
+        return made
+    head = replace(made.head, headers=(*missing, *made.head.headers))
+    if isinstance(made, ThreadStream):
+        return replace(made, head=head)
+    return replace(made, plan=replace(made.plan, head=head))
+
+
+def _answer(turn: Turn) -> Answer:
+    resolved = turn.resolved
     if resolved is not None and resolved.operation in ANSWERS:
         return ANSWERS[resolved.operation](turn)
     recorded = plain_answer(turn)
@@ -88,6 +113,9 @@ def _unrouted(turn: Turn) -> Reply:
         return Reply(
             json_plan(405, {"detail": "Method Not Allowed"}, extra=((b"allow", ", ".join(methods).encode()),))
         )
+    if _STATELESS_RUN.match(path):
+        # SDKs follow the Location of a stateless run, which leads to no route of the server either.
+        return Reply(refusal_plan(404, "Not Found"))
     return plain_miss(turn)
 
 

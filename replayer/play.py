@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from graphtape.cassettes.runs import RecordedRun, TapeBlock
-from graphtape.protocol.ids import EventId, IdMap, format_event_id
+from graphtape.protocol.ids import EventId, IdMap, format_event_id, uuid_unix_ms
 from graphtape.protocol.joining import is_stored
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions
@@ -59,7 +59,8 @@ class Play:
         above: its event ids lie above this one, the last of its thread.
         answer: how this session asked for it: `stream`, `wait` or `create`.
         after: the run of the same thread that it is queued behind.
-        unique_ids: its end has an event id of its own (`--ids unique`).
+        unique_ids: event ids are compared as integers (`--ids unique`).
+        recorded_done_id: the id of its end in a recorded thread stream.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Play:
         answer: str = "stream",
         after: Play | None = None,
         unique_ids: bool = False,
+        recorded_done_id: EventId | None = None,
     ) -> None:
         self.run = run
         self.seen = seen
@@ -101,7 +103,9 @@ class Play:
         self._queued: list[Play] = []
         if after is not None:
             after._queued.append(self)
+        self._above = above
         self._unique_ids = unique_ids
+        self._recorded_done_id = recorded_done_id
         self._frames: list[PlayedFrame | None] = [None] * len(seen.frames)
         first = seen.frames[0].event_id if seen.frames else None
         self._shift_ms = above[0] - first[0] + 1 if first is not None and first <= above else 0
@@ -176,12 +180,22 @@ class Play:
         return format_event_id((milliseconds + self._shift_ms, sequence))
 
     @property
-    def done_id(self) -> EventId:
-        """The id of the run's end on a thread stream."""
-        if not self.seen.frames:
-            return (0, 0)
+    def highest_id(self) -> EventId:
+        """What the ids of the thread's next run lie above."""
+        if self._unique_ids or not self.seen.frames:
+            return self.done_id
         milliseconds, sequence = self.seen.frames[-1].event_id
-        return milliseconds + self._shift_ms, sequence + (1 if self._unique_ids else 0)
+        return milliseconds + self._shift_ms, sequence
+
+    @property
+    def done_id(self) -> EventId:
+        """The id of the run's end on a thread stream: as recorded, else a millisecond after its last event."""
+        frames = self.seen.frames
+        last = frames[-1].event_id if frames else (uuid_unix_ms(self.run.run_id or "") or 0, 0)
+        recorded = self._recorded_done_id
+        milliseconds, sequence = recorded if recorded is not None and recorded > last else (last[0] + 1, 0)
+        done = milliseconds + self._shift_ms, sequence
+        return done if self.seen.frames or done > self._above else (self._above[0] + 1, 0)
 
     # --- position ---
 

@@ -84,17 +84,7 @@ def staged_read(turn: Turn, thread: SessionThread) -> Reply | None:
     return _read_at(turn, thread, stage) if stage.exact else None
 
 
-def likely_read(turn: Turn, thread: SessionThread) -> Reply | None:
-    """With `--match nearest`, where nothing else answers: the read as recorded after the run that played last."""
-    stage = thread.stage(turn.now_ns)
-    if turn.session.options.match != "nearest" or stage.in_flight:
-        return None
-    return _read_at(turn, thread, stage, extra=((b"graphtape-match", b"nearest"),))
-
-
-def _read_at(
-    turn: Turn, thread: SessionThread, stage: Stage, *, extra: tuple[tuple[bytes, bytes], ...] = ()
-) -> Reply | None:
+def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
     recorded = stage.recorded
     if recorded is None:
         return None
@@ -121,7 +111,7 @@ def _read_at(
     # The last one serves all later ones: at a stage that lasts, clients read as often as they like.
     position = min(thread.reads[key], len(equal) - 1)
     thread.reads[key] += 1
-    return recorded_answer(equal[position], thread, recorded, extra=extra)
+    return recorded_answer(equal[position], thread, recorded)
 
 
 def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:

@@ -37,7 +37,7 @@ _HALF_SECOND_NS = 500_000_000
 _RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
 _NO_RUN_TO_CANCEL = (
     "No matching runs to cancel. Please verify the thread ID and run IDs are correct, "
-    "and the runs haven't already finished or been canceled."
+    "and the runs haven't been deleted or completed."
 )
 
 
@@ -193,6 +193,6 @@ def delete_run(turn: Turn) -> Answer:
         return found
     thread, play = found
     if play is None or thread is None or play.rolled_back:
-        return Reply(refusal_plan(404, "Not Found"))
+        return Reply(refusal_plan(404, "Run not found"))
     end_run(turn, play, rollback=True)
     return Reply(json_plan(204, None, like=play.run.call))

@@ -89,6 +89,11 @@ class Session:
         return str(uuid.uuid5(_GRAPH_NAMESPACE, assistant))
 
     @cached_property
+    def first_answered(self) -> RecordedCall | None:
+        """Whose `date` and `server` an answer has that is made from no recorded one."""
+        return next((call for call in self.tapes.calls if call.answered), None)
+
+    @cached_property
     def _graph_assistants(self) -> dict[str, str]:
         """Assistant id -> canonical name, for the default assistants that the cassettes list."""
         pairs: dict[str, str] = {}
@@ -188,6 +193,7 @@ class Session:
                 pace=self.options.pace,
                 answer=run.answer,
                 unique_ids=self.options.ids == "unique",
+                recorded_done_id=self.tapes.done_ids.get(run.run_id),
             )
             play.reschedule(2 * now_ns - play.end_ns)
             play.complete()
@@ -292,6 +298,7 @@ class Session:
             answer=answer,
             after=after,
             unique_ids=self.options.ids == "unique",
+            recorded_done_id=self.tapes.done_ids.get(run.run_id or ""),
         )
         self.runs[run_id] = play
         if thread is not None:

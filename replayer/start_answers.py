@@ -99,9 +99,9 @@ def _refused_body(turn: Turn, schema: BodySchema) -> Reply | None:
 
 def _thread_of(turn: Turn, thread_id: str, answer: str, body: Json) -> SessionThread | Reply:
     if not is_uuid(thread_id):
-        if answer == "stream":
-            return Reply(refusal_plan(400, "badly formed hexadecimal UUID string"))
-        return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+        if answer == "create":
+            return Reply(refusal_plan(422, "Invalid thread ID"))
+        return Reply(refusal_plan(400, "badly formed hexadecimal UUID string"))
     thread = turn.session.thread(thread_id)
     if thread is None and body.get("if_not_exists") == "create":
         thread = turn.session.create_thread(None, thread_id.lower(), {})

@@ -76,7 +76,7 @@ class SessionThread:
     def last_event_id(self) -> EventId:
         """The highest event id that its runs have or will have."""
         played = [play for play in self.plays if isinstance(play, Play)]
-        return max((play.done_id for play in played), default=(0, 0))
+        return max((play.highest_id for play in played), default=(0, 0))
 
     def open_runs(self, now_ns: int) -> list[Play]:
         """The runs that are not over; one whose recording has ended without its end does not block others."""

@@ -7,6 +7,7 @@ Pure. One rule: as recorded where the same stage was recorded, else derived from
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from graphtape.replayer.describing import assistant_of
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.play import parsed
-from graphtape.replayer.recorded_answers import likely_read, recorded_answer, same_body, staged_read
+from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
 from graphtape.replayer.thread import SessionThread, Update
 from graphtape.replayer.twin import Json, thread_history, thread_object, thread_state, thread_values
@@ -44,7 +45,9 @@ def with_thread(answer: Callable[[Turn, SessionThread], Answer]) -> Callable[[Tu
         if thread is None:
             # A recorded refusal is a recording like any other.
             recorded = plain_answer(turn)
-            return recorded or Reply(refusal_plan(404, f"Thread with ID {thread_id} not found"))
+            if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
+                return recorded
+            return Reply(refusal_plan(404, f"Thread with ID {thread_id} not found"))
         return answer(turn, thread)
 
     return found
@@ -113,7 +116,7 @@ def read_thread(turn: Turn, thread: SessionThread) -> Answer:
         return recorded
     value = described_thread(turn, thread)
     if value is None:
-        return likely_read(turn, thread) or not_recorded("The thread", _HOW)
+        return not_recorded("The thread", _HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
 
 
@@ -138,7 +141,7 @@ def read_state(turn: Turn, thread: SessionThread) -> Answer:
     turn.session.open_deep_link(thread, turn.now_ns)
     state = thread_state(thread, turn.now_ns)
     if state is None:
-        return likely_read(turn, thread) or not_recorded("The state of the thread", _HOW)
+        return not_recorded("The state of the thread", _HOW)
     return Reply(json_plan(200, state, like=_like(thread), derived="state"))
 
 
@@ -156,7 +159,7 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
     for state in thread_history(thread, turn.now_ns) or []:
         if state["checkpoint_id"] == wanted:
             return Reply(json_plan(200, state, like=_like(thread), derived="state"))
-    return likely_read(turn, thread) or not_recorded(f"The state at checkpoint {wanted}", _HOW)
+    return not_recorded(f"The state at checkpoint {wanted}", _HOW)
 
 
 def read_history(turn: Turn, thread: SessionThread) -> Answer:
@@ -171,7 +174,7 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
         known, values = thread_values(thread, turn.now_ns)
         state = thread_state(thread, turn.now_ns) if known and values is not None else None
         if state is None:
-            return likely_read(turn, thread) or not_recorded("The history of the thread", _HOW)
+            return not_recorded("The history of the thread", _HOW)
         states = [state]
     body = turn.asked.json if turn.asked.method == "POST" else dict(turn.asked.query)
     options = body if isinstance(body, dict) else {}
@@ -233,6 +236,8 @@ def delete_thread(turn: Turn, thread: SessionThread) -> Answer:
 
 def search_threads(turn: Turn) -> Answer:
     """`POST /threads/search`: as recorded at the same stage, else the threads of this session, newest first."""
+    if turn.asked.body and not isinstance(turn.asked.json, dict):
+        return invalid_json(turn)
     recorded = _recorded_overview(turn)
     if recorded is not None:
         return recorded
@@ -252,6 +257,8 @@ def search_threads(turn: Turn) -> Answer:
 
 def count_threads(turn: Turn) -> Answer:
     """`POST /threads/count`: a bare number."""
+    if turn.asked.body and not isinstance(turn.asked.json, dict):
+        return invalid_json(turn)
     recorded = _recorded_overview(turn)
     if recorded is not None:
         return recorded

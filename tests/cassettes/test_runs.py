@@ -254,3 +254,10 @@ def test_target_that_is_no_url(tape: Tape, target: str, path: str) -> None:
     """A target is cut at its question mark and nowhere else, whatever it holds."""
     tape.call("GET", target)
     assert [call.path for call in tape.tapes().calls] == [path]
+
+
+def test_end_on_a_thread_stream(tape: Tape) -> None:
+    """A recorded thread stream shows the id of a run's end."""
+    done = b'event: metadata\r\ndata: {"status":"run_done","run_id":"r"}\r\nid: 15-0\r\n\r\n'
+    tape.call("GET", f"{THREAD}/stream", reads=[EVENTS[0], done])
+    assert tape.tapes().done_ids == {"r": (15, 0)}

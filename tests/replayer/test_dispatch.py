@@ -44,3 +44,20 @@ def test_other_protocol(kit: Any) -> None:
     path = f"/threads/{kit.uid(1)}/commands"
     assert kit.value(kit.ask(session, "POST", path, {"a": 1})) == {"ok": 1}
     assert "another protocol" in kit.value(kit.ask(session, "POST", path, {"a": 2}))["detail"]
+
+
+def test_run_without_a_thread_has_no_routes(kit: Any) -> None:
+    """Where the Location of a stateless run leads, the server has no route: its Not Found."""
+    session = kit.session(kit.recording())
+    for tail in ("", "/stream", "/join"):
+        reply = kit.ask(session, "GET", f"/runs/{kit.uid(2)}{tail}")
+        assert (reply.plan.head.status, kit.value(reply)) == (404, {"detail": "Not Found"})
+
+
+def test_stream_that_was_none(kit: Any) -> None:
+    """A run that was answered with 200 and a page is played as that page; it is no run."""
+    recording = kit.recording()
+    headers = ((b"content-type", b"text/html"), (b"content-length", b"4"))
+    recording.call("POST", "/runs/stream", {"assistant_id": "agent"}, headers=headers, reads=((1, b"oops"),))
+    reply = kit.ask(kit.session(recording), "POST", "/runs/stream", {"assistant_id": "agent"})
+    assert (reply.plan.head.status, reply.plan.body) == (200, b"oops")

@@ -176,9 +176,9 @@ def test_incomplete_recording_breaks(kit: Any, ending: Ending) -> None:
 
 
 def test_end_of_a_run_on_thread_streams(kit: Any) -> None:
-    """With unique ids the end of a run has an id of its own, so that a resume from its last event is whole."""
-    assert playing(kit).done_id == (1_795_219_836_020, 0)
-    assert playing(kit, unique=True).done_id == (1_795_219_836_020, 1)
+    """The end of a run has an id of its own above its last event's, so that a resume from there is whole."""
+    assert playing(kit).done_id == (1_795_219_836_021, 0)
+    assert playing(kit, unique=True).done_id == (1_795_219_836_021, 0)
 
 
 def test_recorded_heartbeats_only_for_the_recorded_response(kit: Any) -> None:

@@ -34,7 +34,8 @@ def one_run(kit: Any, body: Any = BODY, **more: Any) -> Any:
         ("/threads/{1}/runs/stream", {**BODY, "stream_mode": "bogus"}, 422, '"bogus" is not valid under any'),
         ("/threads/{1}/runs/stream", {**BODY, "stream_subgraphs": "yes"}, 422, 'is not of type "boolean"'),
         ("/threads/nope/runs/stream", BODY, 400, "badly formed hexadecimal UUID string"),
-        ("/threads/nope/runs/wait", BODY, 422, "Invalid thread ID: must be a UUID"),
+        ("/threads/nope/runs/wait", BODY, 400, "badly formed hexadecimal UUID string"),
+        ("/threads/nope/runs", BODY, 422, "Invalid thread ID"),
         ("/threads/{9}/runs/stream", BODY, 404, "Thread or assistant not found."),
     ],
 )

@@ -224,10 +224,29 @@ def test_state_that_nothing_shows(kit: Any) -> None:
     assert "values or checkpoints" in kit.value(reply)["detail"]
 
 
-def test_likely_state(kit: Any) -> None:
-    """In nearest it is the state as recorded after the run that played last, and says so."""
+def test_unknown_state(kit: Any) -> None:
+    """What neither the recording nor the streams show is a 422 in nearest too: a read is no guess."""
     reply = state(kit, silent(kit), 99)
-    assert (kit.value(reply), head(reply, "graphtape-match")) == ({"stage": "after"}, "nearest")
+    assert reply.plan.head.status == 422
+    assert "was not recorded at this point" in kit.value(reply)["detail"]
+
+
+@pytest.mark.parametrize("what", ["search", "count"])
+def test_overview_with_no_json(kit: Any, what: str) -> None:
+    """A search whose body is no JSON is refused in the server's words."""
+    reply = kit.ask(kit.session(kit.recording()), "POST", f"/threads/{what}", b"{")
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, "Invalid JSON in request body")
+
+
+def test_deleted_thread(kit: Any) -> None:
+    """A thread that was deleted is not found, although reading and deleting it was recorded."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}"
+    recording.call("DELETE", path, status=204)
+    session = kit.session(recording)
+    create(kit, session)
+    assert kit.ask(session, "DELETE", path).plan.head.status == 204
+    assert kit.ask(session, "DELETE", path).plan.head.status == 404
 
 
 def test_search_of_this_session(kit: Any, two_creations: Any) -> None:
