@@ -62,7 +62,7 @@ test: $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 test-unit: $(VENV)/.stamp-test
-	@$(BIN)/python -m pytest -q -m "not live and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not live and not slow" --ignore=tests/live --ignore=tests/js $(ARGS)
 
 conformance: $(VENV)/.stamp-test
 	@$(BIN)/python -m graphtape.tests.live.conformance $(ARGS)
