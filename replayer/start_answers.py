@@ -22,6 +22,7 @@ from graphtape.replayer.answers import (
 from graphtape.replayer.describing import WAIT_HOW, assistant_of
 from graphtape.replayer.match import Match, Miss
 from graphtape.replayer.misses import run_miss
+from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.play import Play
 from graphtape.replayer.recorded_answers import broken_note, recorded_answer
 from graphtape.replayer.replies import (
@@ -99,6 +100,9 @@ def _refused_body(turn: Turn, schema: BodySchema) -> Reply | None:
 
 def _thread_of(turn: Turn, thread_id: str, answer: str, body: Json) -> SessionThread | Reply:
     if not is_uuid(thread_id):
+        recorded = plain_answer(turn)
+        if recorded is not None:
+            return recorded
         if answer == "create":
             return Reply(refusal_plan(422, "Invalid thread ID"))
         return Reply(refusal_plan(400, "badly formed hexadecimal UUID string"))

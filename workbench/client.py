@@ -14,7 +14,7 @@ from yarl import URL
 
 from graphtape.cassettes.model import Headers, Request
 from graphtape.protocol.errors import GraphtapeError
-from graphtape.protocol.headers import end_to_end
+from graphtape.protocol.headers import end_to_end, valid_header
 
 # `host` and the length are those of this connection; `origin` would make a page of us, and is answered by CORS.
 _NOT_SENT = frozenset({b"host", b"content-length", b"origin", b"expect"})
@@ -73,7 +73,7 @@ async def send(
     headers = [
         (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
         for name, value in end_to_end(request.headers)
-        if name.lower() not in _NOT_SENT
+        if name.lower() not in _NOT_SENT and valid_header(name, value)
     ]
 
     def failed(error: Exception) -> NoAnswer:

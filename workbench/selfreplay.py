@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -19,9 +19,10 @@ from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, 
 from graphtape.cassettes.preview import event_preview, parse_json
 from graphtape.cassettes.reader import Cassette, CheckReport
 from graphtape.cassettes.streams import content_codings, decoded_chunks, timed_blocks
-from graphtape.cassettes.text import Paint, format_bytes, plural, visible
+from graphtape.cassettes.text import Paint, cut, format_bytes, plural, visible
 from graphtape.protocol.errors import EventTooLarge
-from graphtape.protocol.headers import end_to_end, get
+from graphtape.protocol.headers import end_to_end, get, rewrite_location, split_valid
+from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep
 from graphtape.protocol.operations import Operation, Resolved, resolve
 from graphtape.protocol.sse import Decoder
 from graphtape.replayer import serve
@@ -30,6 +31,9 @@ from graphtape.workbench.serving import loop_factory
 
 _PATIENCE_S = 10.0
 """How long the replay may be silent at `max`, where nothing waits."""
+
+_SHOWN = 400
+"""Columns of a recorded or replayed value that are shown."""
 
 _NOT_COMPARED = {
     Ending.UNREACHED: "the upstream was not reached",
@@ -139,6 +143,9 @@ class _Player:
             if (reason := _NOT_COMPARED.get(summary.ending)) is not None or summary.status in (None, 101):
                 self._verdict.set_aside.append((summary.number, reason or "no plain HTTP answer"))
                 continue
+            if reason := _unsendable(self._cassette, summary.number):
+                self._verdict.set_aside.append((summary.number, reason))
+                continue
             if recorded.resolved is not None and recorded.resolved.operation is Operation.JOIN_THREAD_STREAM:
                 attached = asyncio.Event()
                 task = asyncio.create_task(self._ask(self._cassette.exchange(summary.number), attached))
@@ -184,7 +191,7 @@ class _Player:
 
     async def _compare(self, recorded: _Recorded, answer: Any) -> None:
         number = recorded.summary.number
-        exchange = self._cassette.exchange(number)
+        exchange = self._as_the_mock_says(self._cassette.exchange(number))
         try:
             received = await asyncio.wait_for(answer, _PATIENCE_S)
             found = list(_departures(exchange, received))
@@ -200,6 +207,33 @@ class _Player:
         self._verdict.compared += 1
         line = f"{exchange.request.method} {exchange.request.target}"
         self._verdict.departures += [Departure(number, line, *one) for one in found]
+
+    def _as_the_mock_says(self, exchange: Exchange) -> Exchange:
+        """The exchange with locations on its upstream led to the mock, as the mock leads them."""
+        upstream = next(
+            (one.upstream for one in self._cassette.recordings if one.number == exchange.recording), ""
+        )
+        response = exchange.response
+        if response is None or not upstream:
+            return exchange
+        headers = tuple(
+            (name, rewrite_location(value, upstream=upstream, own_origin=self._url))
+            if name.lower() in (b"location", b"content-location")
+            else (name, value)
+            for name, value in response.headers
+        )
+        return replace(exchange, response=replace(response, headers=headers))
+
+
+def _unsendable(cassette: Cassette, number: int) -> str:
+    """Why no HTTP client sends a recorded request again, or why the mock does not look into it; empty if neither."""
+    request, body = cassette.request(number)
+    target = request.target
+    if not (target.startswith("/") and target.isascii() and target.isprintable()) or " " in target:
+        return "its target holds bytes that no client sends"
+    if is_too_deep(body):
+        return f"its body is nested deeper than the {MAX_DEPTH} levels that a replay looks into"
+    return ""
 
 
 def _unrepeatable(recorded: _Recorded, exchange: Exchange) -> str:
@@ -271,7 +305,7 @@ def _header_departures(recorded: Headers, replayed: Headers) -> Iterator[tuple[s
 
 def _compared_headers(headers: Headers) -> dict[str, list[str]]:
     kept: dict[str, list[str]] = {}
-    for name, value in end_to_end(headers):
+    for name, value in end_to_end(split_valid(headers)[0]):
         key = name.lower()
         if not key.startswith(_OUR_HEADERS) and key != b"content-length":
             kept.setdefault(key.decode("latin-1"), []).append(value.decode("utf-8", "backslashreplace"))
@@ -346,11 +380,10 @@ def format_verdict(verdict: Verdict, *, paint: Paint | None = None) -> Iterator[
     for number, reason in verdict.set_aside:
         yield paint("faint", f"    exchange {number} not compared: {reason}")
     for departure in verdict.departures:
-        yield paint(
-            "title", f"    exchange {departure.exchange}  {visible(departure.request)}: {departure.what}"
-        )
-        yield paint("left", f"      - recorded  {visible(departure.recorded)}")
-        yield paint("right", f"      + replayed  {visible(departure.replayed)}")
+        request = cut(visible(departure.request), _SHOWN)
+        yield paint("title", f"    exchange {departure.exchange}  {request}: {departure.what}")
+        yield paint("left", f"      - recorded  {cut(visible(departure.recorded), _SHOWN)}")
+        yield paint("right", f"      + replayed  {cut(visible(departure.replayed), _SHOWN)}")
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,9 +12,10 @@ import pytest
 
 from graphtape.cassettes.errors import NotACassette
 from graphtape.cassettes.model import Ending
+from graphtape.cassettes.reader import CheckReport
 from graphtape.workbench import selfreplay
 from graphtape.workbench.client import NoAnswer, Received, send
-from graphtape.workbench.selfreplay import Verdict, format_verdict, verdict_json, verify_cassette
+from graphtape.workbench.selfreplay import Departure, Verdict, format_verdict, verdict_json, verify_cassette
 
 
 def verified(kit: Any, *calls: Any, closed: bool = True) -> Verdict:
@@ -199,3 +201,22 @@ def test_plain_bodies(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfreplay, "send", changed)
     (found,) = verified(kit, wait).departures
     assert (found.what, found.recorded, found.replayed) == ("body from byte 5", '{"a":1}', '{"a":2}')
+
+
+@pytest.mark.parametrize(("name", "state"), [("full", "sound"), ("minimal", "sound"), ("torn", "unfinished")])
+def test_golden_cassettes(name: str, state: str) -> None:
+    """The cassettes of every kind of record play to themselves; what nobody can send again is named."""
+    path = Path(__file__).parents[1] / "golden" / f"{name}.tape"
+    verdict = verify_cassette(str(path))
+    assert (verdict.state, verdict.departures) == (state, [])
+    if name == "full":
+        assert (2, "its target holds bytes that no client sends") in verdict.set_aside
+
+
+def test_long_target_is_cut() -> None:
+    """A target of any length takes one line of bearable length."""
+    verdict = Verdict(
+        "a.tape", report=CheckReport(1, (), 0, 0, finished=True, torn_at=None, unknown_frames=0)
+    )
+    verdict.departures.append(Departure(1, "GET /" + "a" * 60_000, "status", "200", "x" * 60_000))
+    assert max(map(len, format_verdict(verdict))) < 500
