@@ -168,7 +168,9 @@ class RecordedRun:
     done: Moment = (0, 0)
     """When the cassette first shows that it was over."""
     cancelled: bool = False
-    """A client cancelled it, or started another in its place, while it ran: that is why it ended."""
+    """A client cancelled it, left it, or started another in its place, while it ran: that is why it ended."""
+    cancel: RecordedCall | None = None
+    """The request that cancelled it."""
 
     @property
     def answer(self) -> str:
@@ -366,6 +368,9 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
             _place(call, call.route, tapes, by_run)
     for run in tapes.runs:
         run.done = _run_done(run)
+        if run.cancel is not None:
+            # What is read after the cancel sees a cancelled run, however long its last step took to end.
+            run.done = min(run.done, run.cancel.started)
         if run.thread is not None and not run.refused:
             run.thread.steps.append(RecordedStep(run.call, run, run.done))
     for thread in tapes.threads.values():
@@ -396,6 +401,8 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         run = RecordedRun(call, body if isinstance(body, dict) else {}, thread_id, run_id)
         if thread_id is not None and not run.refused:
             run.thread = _thread(tapes, thread_id, call)
+        left = call.summary.ending is Ending.CLIENT_LEFT
+        run.cancelled = left and run.body.get("on_disconnect") == "cancel"
         if run_id is not None:
             by_run[run_id] = run
         tapes.runs.append(run)
@@ -420,6 +427,7 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         by_run[run_id].joins.append(call)
     if succeeded and run_id in by_run and route.operation is Operation.CANCEL_RUN:
         by_run[run_id].cancelled = True
+        by_run[run_id].cancel = by_run[run_id].cancel or call
     if succeeded:
         thread = _thread(tapes, thread_id, call)
         if route.operation is Operation.UPDATE_STATE:

@@ -93,6 +93,9 @@ class Play:
         self.after = after
         self.on_disconnect = "continue"
         self.cancelled_ns: int | None = None
+        """When it ends by being cancelled."""
+        self.cancel_asked_ns: int | None = None
+        """When that was asked for: what is read from then on is the state of a cancelled run."""
         self.rolled_back = False
         self.written = 0
         self.begun = False
@@ -285,11 +288,23 @@ class Play:
     def cancel(self, now_ns: int) -> None:
         """The run ends here; what was not shown never will be, and what is queued behind it begins."""
         if self.cancelled_ns is None and (self.run.cancelled or not self.finished(now_ns)):
-            self.cancelled_ns = now_ns
+            self.cancel_asked_ns = now_ns
+            self.cancelled_ns = now_ns + self._rest_after_cancel()
             for play in self._queued:
-                if play.started_ns > now_ns:
-                    play.reschedule(now_ns)
+                if play.started_ns > self.cancelled_ns:
+                    play.reschedule(self.cancelled_ns)
             self._changed()
+
+    def _rest_after_cancel(self) -> int:
+        """How long the recorded run went on after it was cancelled: its last step comes to an end."""
+        cancel = self.run.cancel
+        if cancel is None or self.pace.is_max or not self.tape.whole:
+            return 0
+        asked_ns = cancel.summary.at_ns - self.run.call.summary.at_ns
+        if cancel.summary.recording != self.run.call.summary.recording or asked_ns >= self.tape.end_ns:
+            return 0
+        asked, end = self.pace.schedule([asked_ns, self.tape.end_ns])
+        return end - asked
 
     def _changed(self) -> None:
         for watcher in list(self.watchers):

@@ -175,7 +175,8 @@ def cancel_run(turn: Turn) -> Answer:
     end_run(turn, play, rollback=turn.asked.all_of("action")[-1:] == ["rollback"])
     if turn.asked.flag("wait"):
         locations = run_locations(play.thread_id, play.run_id, "join")
-        return Reply(Plan(wait_head(play.run.call, locations), 0, (Part(0, b"{}"),), 0))
+        rest_ns = max((play.cancelled_ns or 0) - turn.now_ns, 0)
+        return Reply(Plan(wait_head(play.run.call, locations), 0, (Part(rest_ns, b"{}"),), rest_ns))
     return Reply(json_plan(202, None, like=play.run.call))
 
 

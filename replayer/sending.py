@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from graphtape.cassettes.clock import Clock
+from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
 from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
 from graphtape.replayer.following import Heartbeats, Listener, drive, events_at_max, events_of, until_over
@@ -110,7 +111,11 @@ class Sender:
                 with Listener(play.watchers) as listener:
                     async for sent in events_of(play, 0, self.clock, listener, heartbeats):
                         await response.write(sent if isinstance(sent, bytes) else sent.raw)
-            return await self._end(response, _end_of(play))
+            end = _end_of(play)
+            if end is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
+                # The recorded client left here, and so does this one, by being cut off.
+                self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
+            return await self._end(response, end)
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
             raise
@@ -141,7 +146,8 @@ class Sender:
                 await until_over(play, self.clock)
             else:
                 response = await self._wait_at_speed(answer)
-            if not play.tape.whole and play.cancelled_ns is None:
+            recorded_whole = answer.body is not None and answer.body.end is PlanEnd.CLOSE
+            if not play.tape.whole and play.cancelled_ns is None and not recorded_whole:
                 return await self._end(response, PlanEnd.BREAK)
             await response.write(self._values(answer))
             return await self._end(response, PlanEnd.CLOSE)

@@ -103,6 +103,9 @@ class SessionThread:
         recorded = last.recorded if isinstance(last, Update) else last.run.thread
         played = [(_recorded(play), _step(play)) for play in self.plays]
         exact = played == [(recorded, step) for step in range(len(played))]
+        if isinstance(last, Play) and last.cancel_asked_ns is not None and last.run.cancel is not None:
+            # As in the recording: cancelled from the request on, whatever its last step still shows.
+            return Stage(recorded, _step(last) + 1, in_flight=False, exact=exact)
         if isinstance(last, Play) and not last.finished(now_ns):
             return Stage(recorded, last.run.step, in_flight=True, exact=exact)
         if isinstance(last, Play) and last.cancelled_ns is not None:

@@ -168,7 +168,12 @@ def test_recorded_refusal_matches(kit: Any) -> None:
 @pytest.mark.parametrize("mode", ["strict", "nearest"])
 def test_only_what_may_play_is_read(two_threads: Any, mode: str) -> None:
     """Of many recorded runs only the one that plays is looked at: a large cassette is not read to find it."""
-    looked_at = []
+    looked_at: list[Any] = []
     text = "hi" if mode == "strict" else "new"
-    choose(two_threads, query(body(text)), mode=mode, able=lambda run: looked_at.append(run) or True)
+
+    def able(run: Any) -> bool:
+        looked_at.append(run)
+        return True
+
+    choose(two_threads, query(body(text)), mode=mode, able=able)
     assert looked_at == [two_threads.runs[0]]

@@ -153,3 +153,42 @@ def _again(kit: Any) -> Any:
     recording = kit.recording()
     recording.run(recording.thread(1), kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
     return recording
+
+
+def cancelled_late(kit: Any) -> Any:
+    """A run that was cancelled after its second event, and ended 30 ms later with a third; read in between."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    events = [
+        (10, "metadata", {"run_id": kit.uid(2), "attempt": 1}),
+        (10, "values", {"n": 1}),
+        (30, "values", {"n": 2}),
+    ]
+    recording.run(thread_id, kit.uid(2), BODY, events, start_ms=100)
+    recording.call("POST", f"{run_path(kit)}/cancel?wait=1", start_ms=125)
+    recording.json("GET", f"/threads/{thread_id}/state", {"stage": "cancelled"}, start_ms=130)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", BODY)
+    return session
+
+
+def test_rest_of_a_cancelled_run(kit: Any) -> None:
+    """A run that was cancelled in the recording goes on after the cancel as long as it did there."""
+    session = cancelled_late(kit)
+    reply = kit.ask(session, "POST", f"{run_path(kit)}/cancel?wait=1", now_ms=25)
+    play = session.runs[kit.uid(2)]
+    rest_ns = play.cancelled_ns - 25 * kit.MS
+    assert 20 * kit.MS < rest_ns < 40 * kit.MS
+    assert reply.plan.end_due_ns == rest_ns
+    assert not play.finished(30 * kit.MS)
+    assert len(play.shown_events(play.cancelled_ns)) == 3
+    assert play.status(play.cancelled_ns) == "interrupted"
+
+
+@pytest.mark.parametrize("now_ms", [26, 90])
+def test_read_after_a_cancel(kit: Any, now_ms: int) -> None:
+    """What was read after the recorded cancel is read after the cancel here, however far the events are."""
+    session = cancelled_late(kit)
+    kit.ask(session, "POST", f"{run_path(kit)}/cancel", now_ms=25)
+    state = kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=now_ms)
+    assert kit.value(state) == {"stage": "cancelled"}

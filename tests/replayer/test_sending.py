@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from graphtape.cassettes.clock import FakeClock
@@ -349,3 +350,27 @@ async def test_head_request(kit: Any, play: Any) -> None:
         assert response.status == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert await response.read() == b""
+
+
+@pytest.mark.parametrize(("on_disconnect", "status"), [("cancel", "interrupted"), ("continue", "success")])
+async def test_recorded_client_that_left(kit: Any, play: Any, on_disconnect: str, status: str) -> None:
+    """Where the recorded client left, the stream breaks; the run is cancelled, or its recorded join still answers."""
+    recording = kit.recording()
+    thread_id, run_id = recording.thread(1), kit.uid(2)
+    body = {"assistant_id": "agent", "input": "hi", "on_disconnect": on_disconnect}
+    recording.run(thread_id, run_id, body, ending=Ending.CLIENT_LEFT)
+    path = f"/threads/{thread_id}/runs/{run_id}"
+    if status == "success":
+        recording.json("GET", f"{path}/join", {"n": 1})
+    client = await play(recording, speed="max")
+    async with client.post("/threads", json={}):
+        pass
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with client.post(f"/threads/{thread_id}/runs/stream", json=body) as response:
+            await response.read()
+    if status == "success":
+        async with client.get(f"{path}/join") as response:
+            assert await response.json() == {"n": 1}
+    else:
+        async with client.get(path) as response:
+            assert (await response.json())["status"] == status
