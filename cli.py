@@ -280,9 +280,9 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 @click.option(
     "--widen",
     is_flag=True,
-    help="Ask the upstream for every stream mode and subgraph that can be had together, with resumable ids; each client "
-    "still gets what it asked for. It changes the run: message ids differ, a value that an unasked mode cannot write "
-    "fails the run, and the server does and stores more. See docs/widening.md.",
+    help="Ask the upstream for every stream mode and subgraph that can be had together, with resumable ids; each "
+    "client still gets what it asked for. It changes the run: message ids differ, a value that an unasked mode "
+    "cannot write fails the run, and the server does and stores more. See docs/widening.md.",
 )
 @click.option(
     "--widen-events", is_flag=True, help="Widen to the mode `events` too, which makes models stream."

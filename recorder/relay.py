@@ -211,8 +211,8 @@ class Relay:
         exchange.end(Ending.COMPLETE)
         turn.then(answer.finish)
         await turn.settled()
-        # uvicorn closes the connection after an application's failure without saying so in the 500's headers: a kept one
-        # would lose the next request.
+        # uvicorn closes the connection after an application's failure without saying so in the 500's headers: a kept
+        # one would lose the next request.
         if message.code < 500 and (self._upload is None or self._upload.done()):
             self._connection = None
             self._proxy.upstream.release(connection)

@@ -94,9 +94,9 @@ def result_of() -> Callable[[subprocess.Popen[str]], Any]:
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
-            pytest.fail(f"{process.args} did not end in {timeout} s; it said:\n{err[-3000:]}")
+            pytest.fail(f"{process.args!r} did not end in {timeout} s; it said:\n{err[-3000:]}")
         if process.returncode != 0:
-            pytest.fail(f"{process.args} failed:\n{err[-3000:]}", pytrace=False)
+            pytest.fail(f"{process.args!r} failed:\n{err[-3000:]}", pytrace=False)
         return json.loads(out)
 
     return result

@@ -62,7 +62,7 @@ def recorded(
     """Per version: the cassette, and what the client saw while it was recorded from the real server."""
     folder = tmp_path_factory.mktemp("drive")
     recorders = {each: start_recorder(agent_server.url, folder / f"{each}.tape") for each in VERSIONS}
-    done = {}
+    done: dict[str, Any] = {}
     # Two at once: as many as small machines have cores.
     for some in (VERSIONS[:2], VERSIONS[2:]):
         drives = {

@@ -96,7 +96,7 @@ def drills(
         if source == "server":
             return drill(agent_server.url, SOURCES[source])
         ids, _, speed = source.split(" ")
-        with serve([whole_runs], speed=speed, ids=ids) as mock:
+        with serve([whole_runs], speed=speed, ids="unique" if ids == "unique" else "recorded") as mock:
             return drill(mock.url, SOURCES[source])
 
     return of

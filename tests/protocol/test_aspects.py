@@ -347,7 +347,8 @@ def test_equal_bodies_are_compared_fast() -> None:
 
 def test_odd_values_in_messages_are_no_error() -> None:
     """Types where the message rules look, of any shape."""
-    for odd in ([], {}, None, 1, ["HumanMessage"], {"a": []}):
+    odds: tuple[Any, ...] = ([], {}, None, 1, ["HumanMessage"], {"a": []})
+    for odd in odds:
         message = {"content": "x", "type": odd, "role": odd, "id": odd}
         assert differences({"input": [message]}, {"input": [dict(message)]}) == []
         assert differences({"input": [message]}, {"input": [{**message, "content": "y"}]})

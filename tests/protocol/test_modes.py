@@ -201,7 +201,8 @@ def test_the_switches() -> None:
     assert stream_options({"stream_subgraphs": True, "stream_resumable": True}) == StreamOptions(
         VALUES_ONLY, subgraphs=True, resumable=True
     )
-    for wrong in (None, 1, "true", []):
+    wrongs: tuple[object, ...] = (None, 1, "true", [])
+    for wrong in wrongs:
         options = stream_options({"stream_subgraphs": wrong, "stream_resumable": wrong})
         assert (options.subgraphs, options.resumable) == (False, False)
 

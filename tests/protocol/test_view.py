@@ -30,7 +30,13 @@ def event(name: str, payload: Any, event_id: str | None = "5-0") -> bytes:
 
 
 def message(message_id: str | None, content: str = "hi", kind: str = "ai") -> dict[str, Any]:
-    plain = {"content": content, "additional_kwargs": {}, "response_metadata": {}, "type": kind, "name": None}
+    plain: dict[str, Any] = {
+        "content": content,
+        "additional_kwargs": {},
+        "response_metadata": {},
+        "type": kind,
+        "name": None,
+    }
     plain |= {"id": message_id, "tool_calls": [], "invalid_tool_calls": [], "usage_metadata": None}
     return plain | ({"tool_call_chunks": [], "chunk_position": None} if kind == "AIMessageChunk" else {})
 
@@ -44,7 +50,7 @@ def metadata(node: str, namespace: str, *, model: bool) -> dict[str, Any]:
 
 
 def start(name: str, node: str, task: str, *messages: dict[str, Any]) -> list[bytes]:
-    payload = {
+    payload: dict[str, Any] = {
         "id": task,
         "name": node,
         "input": {"messages": list(messages)},
@@ -56,7 +62,7 @@ def start(name: str, node: str, task: str, *messages: dict[str, Any]) -> list[by
 
 
 def end(name: str, node: str, task: str, *messages: dict[str, Any], **more: Any) -> list[bytes]:
-    payload = {
+    payload: dict[str, Any] = {
         "id": task,
         "name": node,
         "error": None,
