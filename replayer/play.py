@@ -91,6 +91,12 @@ class Play:
         self.pace = pace
         self.answer = answer
         self.after = after
+        self.queued_ns = (
+            pace.schedule([_queued_in_recording(run, seen, after)])[0] if after is not None else 0
+        )
+        """How much of its time before the first event was spent in the recorded queue."""
+        if after is not None and not pace.is_max:
+            self.started_ns = max(started_ns, after.end_ns) - self.queued_ns
         self.on_disconnect = "continue"
         self.cancelled_ns: int | None = None
         """When it ends by being cancelled."""
@@ -146,7 +152,7 @@ class Play:
         self.started_ns = started_ns
         self._changed()
         for play in self._queued:
-            play.reschedule(max(self.end_ns, started_ns))
+            play.reschedule(max(self.end_ns, started_ns) - play.queued_ns)
 
     # --- frames ---
 
@@ -291,8 +297,8 @@ class Play:
             self.cancel_asked_ns = now_ns
             self.cancelled_ns = now_ns + self._rest_after_cancel()
             for play in self._queued:
-                if play.started_ns > self.cancelled_ns:
-                    play.reschedule(self.cancelled_ns)
+                if play.started_ns + play.queued_ns > self.cancelled_ns:
+                    play.reschedule(self.cancelled_ns - play.queued_ns)
             self._changed()
 
     def _rest_after_cancel(self) -> int:
@@ -328,6 +334,16 @@ class Play:
     @property
     def end(self) -> PlanEnd:
         return PlanEnd.CLOSE if self.tape.whole else PlanEnd.BREAK
+
+
+def _queued_in_recording(run: RecordedRun, seen: Viewed, after: Play) -> int:
+    """How long a recorded run waited for the end of the very run that it is queued behind here."""
+    before = after.run.call.summary
+    if after.run.thread is not run.thread or before.recording != run.call.summary.recording:
+        return 0
+    waited_ns = before.at_ns + after.tape.end_ns - run.call.summary.at_ns
+    first_ns = next((event.at_ns for event in seen.tape.events), 0)
+    return min(max(waited_ns, 0), first_ns) if before.at_ns < run.call.summary.at_ns else 0
 
 
 def parsed(data: bytes) -> Any:

@@ -17,6 +17,8 @@ from graphtape.replayer.answers import Reply, Turn
 from graphtape.replayer.replies import NO_IDS, recorded_plan
 from graphtape.replayer.thread import SessionThread, Stage
 
+_STATE_EVENTS = frozenset(("metadata", "values", "updates", "checkpoints", "tasks", "debug", "error"))
+
 
 def same_query(recorded: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str]]) -> bool:
     """Whether two queries ask the same: order between names does not count; a masked value matches anything."""
@@ -115,10 +117,18 @@ def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
 
 
 def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:
-    """Whether a read inside a run saw as many of its events as have been shown here."""
+    """Whether a read inside a run saw as much of it as has been shown here: as many events that change the state."""
     play = thread.latest
     if play is None or play.cancelled_ns is not None or play.rolled_back:
         return False
     elapsed_ns = read.summary.at_ns - play.run.call.summary.at_ns
+    changes = [moves_state(event.block.name or "") for event in play.tape.events]
+    if not any(changes):
+        changes = [True] * len(changes)  # nothing better shows how far it is
     seen = sum(1 for event in play.tape.events if event.at_ns <= elapsed_ns)
-    return seen == play.sources_shown(now_ns)
+    return sum(changes[:seen]) == sum(changes[: play.sources_shown(now_ns)])
+
+
+def moves_state(name: str) -> bool:
+    """Whether an event of this name can tell of a new state: what nodes write meanwhile (`custom`, messages) cannot."""
+    return name.partition("|")[0] in _STATE_EVENTS

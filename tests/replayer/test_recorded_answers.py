@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.protocol.mask import MASK
-from graphtape.replayer.recorded_answers import broken_note, same_body, same_query
+from graphtape.replayer.recorded_answers import broken_note, moves_state, same_body, same_query
 
 BODY = {"assistant_id": "agent", "input": "hi"}
 
@@ -96,3 +96,9 @@ def test_note_of_what_breaks() -> None:
     """What will break off says so in the log, and why; anything else says nothing."""
     assert broken_note("") == ""
     assert "exchange 3 ended as client-left" in broken_note("exchange 3 ended as client-left")
+
+
+@pytest.mark.parametrize(("name", "moves"), [("custom", False), ("messages|a:1", False), ("values", True)])
+def test_events_that_move_the_state(name: str, moves: bool) -> None:
+    """What a node writes while it runs changes no state; what it returns does."""
+    assert moves_state(name) is moves

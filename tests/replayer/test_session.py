@@ -118,3 +118,20 @@ def test_interrupt_and_resume(kit: Any) -> None:
         answer = kit.ask(session, "POST", f"/threads/{mine}/runs/stream", body, now_ms=99)
         assert answer.play.frame(1).data == b'{"done":true}'
     assert raised != "ab" * 16
+
+
+def test_queued_as_recorded(kit: Any) -> None:
+    """A run that was recorded in the queue waits once: its first event comes after the run before, as it did there."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    events = [(50, "metadata", {"run_id": kit.uid(2), "attempt": 1}), (50, "values", {})]
+    recording.run(thread_id, kit.uid(2), {**BODY, "input": 1}, events, start_ms=100)  # to 201
+    late = [(130, "metadata", {"run_id": kit.uid(3), "attempt": 1}), (10, "values", {})]
+    recording.run(thread_id, kit.uid(3), {**BODY, "input": 2}, late, start_ms=110)  # its first event at 241
+    session = kit.session(recording)
+    mine = new_thread(kit, session)
+    before = stream(kit, session, mine, {**BODY, "input": 1}, now_ms=0).play
+    play = stream(kit, session, mine, {**BODY, "input": 2}, now_ms=30).play
+    assert play.due_ns(0) == before.end_ns + 40 * kit.MS
+    before.cancel(60 * kit.MS)
+    assert play.due_ns(0) == 100 * kit.MS
