@@ -43,8 +43,6 @@ TIMED = {("max", "join"), ("max", "cancel")}
 SPEEDS = {"1": VERSIONS, "max": ("0.1.10", "1.15.0")}
 # What the mock is known to answer otherwise; an entry whose test passes must go.
 KNOWN = {
-    "thread": "`run_done` has the id of the run's last event, on the server one of its own",
-    "cancel": "the refusal of a second cancel is worded otherwise",
     "reads": "threads found by a search show when they were created instead of when they were updated",
 }
 

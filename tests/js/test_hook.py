@@ -27,7 +27,6 @@ KNOWN = {
     ("0.1.10", "stop"): _RUNNING,
     ("1.8.10", "stop"): _RUNNING,
     ("1.15.0", "stop"): "history read right after a run was stopped is derived, although it was recorded",
-    ("1.15.0", "rejoin"): "history read in the midst of a run is derived, although no state lies between",
 }
 
 Pages = Mapping[str, Any]
