@@ -47,7 +47,9 @@ RECORDS = [
     Record(1, 5, End(5, Ending.COMPLETE)),
     Record(1, 5, End(5, Ending.UPSTREAM_BROKE, "why", {"later": None})),
     Record(1, 5, Asked(5)),
-    Record(1, 5, Asked(5, {"stream_mode": b'"values"', "new": None}, HEADERS, "/p?q", {"later": 1}), ("more",)),
+    Record(
+        1, 5, Asked(5, {"stream_mode": b'"values"', "new": None}, HEADERS, "/p?q", {"later": 1}), ("more",)
+    ),
     Record(7, 5, Unknown(5, 99, ("any", b"thing", 1.5, None))),
 ]
 
