@@ -731,7 +731,7 @@ def main() -> NoReturn:
             f"this is a bug in graphtape ({kind}: {error}); please report it, "
             "with what GRAPHTAPE_TRACEBACK=1 in the environment makes it print"
         ).show()
-        code = 1
+        code = 2 if sys.argv[1:2] == ["diff"] else 1  # `diff`: 1 would say that they differ
     sys.exit(code if isinstance(code, int) else 0)
 
 

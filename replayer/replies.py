@@ -160,7 +160,9 @@ def recorded_head(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = (
     kept = [
         (name, ids.apply(value)) for name, value in good if not name.lower().startswith(b"access-control-")
     ]
-    return Head(response.status, response.reason, (*kept, *extra))
+    # A reason phrase is for people; one that could break the head (RFC 9112, section 4) is not sent.
+    reason = response.reason if response.reason.isprintable() else ""
+    return Head(response.status, reason, (*kept, *extra))
 
 
 def recorded_plan(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = ()) -> Plan:

@@ -227,6 +227,8 @@ def make_app(
     pace = Pace.parse(options.speed, options.idle_limit)
     _check(options)
     files = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
+    if not files:
+        raise InvalidChoice("there is no cassette to replay: give at least one path")
     with ExitStack() as stack:
         cassettes = [stack.enter_context(Cassette.open(path)) for path in files]
         core = Options(pace, options.match, options.ids, tuple(options.ignore), options.docs_semantics)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("protocol", "cassettes", "recorder", "replayer", "workbench")
 
@@ -108,6 +110,7 @@ def test_package_in_a_fresh_interpreter(package: str) -> None:
     assert [name for name in sorted(loaded) if any(within(name, f) for f in NEVER_LOADED[package])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_written_in_a_package(package: str) -> None:
     """No module names a part above it or beside it, not even inside a function."""
@@ -121,6 +124,7 @@ def test_imports_written_in_a_package(package: str) -> None:
     assert offences == set()
 
 
+@pytest.mark.slow
 def test_aiohttp_stays_in_the_shells() -> None:
     """In recorder and replayer only the shells know aiohttp; what decides is pure."""
     users = {
@@ -147,6 +151,7 @@ def test_nothing_imports_the_command_line() -> None:
     assert [f for f in sources() if any(within(n, "graphtape.cli") for n in imports_of(f))] == []
 
 
+@pytest.mark.slow
 def test_time_passes_in_one_place() -> None:
     """Only cassettes/clock.py reads a clock or sleeps, so that every other part can be tested without waiting."""
     offences = []

@@ -50,6 +50,7 @@ def test_two_sequences(left: str, right: str, expected: str) -> None:
     assert lefts == sorted(lefts)
 
 
+@pytest.mark.slow
 @given(st.text("abAB", max_size=12), st.text("abAB", max_size=12))
 def test_any_two_sequences(left: str, right: str) -> None:
     """Every item of both sides comes out once; equal sequences come out equal."""
@@ -65,6 +66,7 @@ def test_any_two_sequences(left: str, right: str) -> None:
         assert found == [Pair(index, index) for index in range(len(left))]
 
 
+@pytest.mark.slow
 def test_many_small_gaps() -> None:
     """Thousands of dropped items are found without a search for each."""
     left = [(number, "loose") for number in range(4000)]

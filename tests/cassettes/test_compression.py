@@ -68,6 +68,7 @@ def test_exactly_the_limit() -> None:
         Decompressor().decompress(whole, limit_bytes=len(noise) - 1)
 
 
+@pytest.mark.slow
 def test_bomb() -> None:
     """A small stream that would give a gigabyte is refused, in the memory of the limit."""
     compressor = zstandard.ZstdCompressor(level=1).compressobj()

@@ -151,6 +151,7 @@ def test_no_frame_where_one_is_read() -> None:
         read_frame(Bytes(b""), 0, 0)
 
 
+@pytest.mark.slow
 def test_frame_behind_damage() -> None:
     """A valid frame is found behind a bad one, at any distance, also across read windows."""
     for garbage in (1, 9, (1 << 20) - 4, (1 << 20) + 5):
@@ -166,6 +167,7 @@ def test_nothing_behind_damage() -> None:
     assert find_frame_after(Bytes(torn), 0, len(torn)) is None
 
 
+@pytest.mark.slow
 def test_search_is_bounded() -> None:
     """A file full of promising frame heads costs a bounded search."""
     head = struct.pack("<IIB", 1, 1 << 20, 2)

@@ -100,6 +100,7 @@ def test_honest_claim(build: Build) -> None:
         cassette.check()
 
 
+@pytest.mark.slow
 def test_time_follows_the_size(tape: Path, tmp_path: Path) -> None:
     """Four times the events take about four times as long to read and to scan, not sixteen times."""
 

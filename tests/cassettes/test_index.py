@@ -32,6 +32,7 @@ def anything(_: Any) -> None:
     """Accepts any row."""
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 100_000), max_size=30))
 def test_runs_of_segments(segments: list[int]) -> None:

@@ -45,6 +45,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(JSON, st.booleans())
 def test_every_string_is_found(value: Any, ascii_only: bool) -> None:
@@ -60,6 +61,7 @@ def test_every_string_is_found(value: Any, ascii_only: bool) -> None:
             assert json.loads(b'"' + data[start:stop] + b'"') == string.text[at]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.binary())
 def test_any_bytes(data: bytes) -> None:
@@ -84,6 +86,7 @@ def test_messages() -> None:
     assert node.message() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

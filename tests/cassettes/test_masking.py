@@ -86,6 +86,7 @@ def masked_model(value: object) -> object:
     return value
 
 
+@pytest.mark.slow
 @given(st.dictionaries(names, values, max_size=4), st.booleans(), st.lists(st.integers(0, 200), max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_valid_json_stays_valid(value: Any, ascii_only: Any, cuts: Any) -> None:
@@ -95,6 +96,7 @@ def test_valid_json_stays_valid(value: Any, ascii_only: Any, cuts: Any) -> None:
     assert json.loads(mask_json(data, *inside)) == masked_model(value)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=3))
 @example(b'{"password":"\\', [13])
 @settings(max_examples=60, deadline=None)

@@ -104,6 +104,7 @@ def expected_of(value: Any, path: tuple[str | int | None, ...]) -> Any:
     return value
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(JSON, st.lists(st.none() | st.integers(0, 2) | KEYS, min_size=1, max_size=3), st.booleans())
 def test_as_a_parser_would(value: Any, steps: list[str | int | None], spaced: bool) -> None:
@@ -116,6 +117,7 @@ def test_as_a_parser_would(value: Any, steps: list[str | int | None], spaced: bo
     assert json.loads(out) == expected_of(copy.deepcopy(value), tuple(steps))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.binary(), st.lists(st.integers(0, 50), max_size=4))
 def test_any_bytes(data: bytes, cuts: list[int]) -> None:
@@ -128,6 +130,7 @@ def test_any_bytes(data: bytes, cuts: list[int]) -> None:
     assert b"".join(parts) + masker.finish() == expected
 
 
+@pytest.mark.slow
 def test_deep_nesting_is_bounded() -> None:
     """Nothing grows with the depth, and what follows is still found."""
     text = '{"x":' + "[" * 3000 + '"a"' + "]" * 3000 + ',"a":"x"}'

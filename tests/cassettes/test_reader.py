@@ -150,6 +150,7 @@ def test_golden_with_every_byte_changed(name: str, mask: int, tape: Path) -> Non
             assert damaged is None or damaged.offset <= at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["minimal", "full"])
 def test_check_of_a_changed_golden(name: str, tape: Path) -> None:
     """`check` finds a changed byte anywhere in a finished cassette; in the trailer, it is then unfinished."""
@@ -283,6 +284,7 @@ def test_digest(sample: Path, record_exchange: RecordExchange) -> None:
         assert cassette.digest() != digest
 
 
+@pytest.mark.slow
 def test_opening_reads_little(tape: Path) -> None:
     """Opening a large cassette and listing it reads kilobytes; one exchange reads its own segments."""
     with CassetteWriter.create(tape) as writer:
@@ -334,6 +336,7 @@ def test_one_gigabyte(tape: Path) -> None:
         tape.unlink()
 
 
+@pytest.mark.slow
 def test_memory_of_reading_a_long_body(tape: Path) -> None:
     """Chunks are read a few segments at a time, whatever the size of the body."""
     with CassetteWriter.create(tape) as writer:
@@ -601,6 +604,7 @@ def arbitrary(path: Path, data: bytes) -> None:
         read_everything(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_behind_the_header(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
@@ -608,6 +612,7 @@ def test_arbitrary_bytes_behind_the_header(tmp_path_factory: pytest.TempPathFact
     arbitrary(tmp_path_factory.getbasetemp() / "arbitrary.tape", data)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     frames=st.lists(

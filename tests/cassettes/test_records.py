@@ -200,6 +200,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(st.integers(0, 12), st.integers(0, 9), st.integers(0, 9)), st.lists(VALUES, max_size=3))
 def test_arbitrary_records(head: tuple[int, int, int], items: list[Any]) -> None:

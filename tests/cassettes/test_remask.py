@@ -184,6 +184,7 @@ def test_journal_of_another_file(tape: Path, tmp_path: Path, writer: CassetteWri
         assert not journal.exists()
 
 
+@pytest.mark.slow
 def test_what_does_not_fit() -> None:
     """Any room that is left is filled, however small, and the frames are exactly as long as they were."""
     head = b"\x81\xa9recording\x01"

@@ -65,6 +65,7 @@ def places(report: SecretReport) -> list[str]:
     return [f"{where(finding)}: {finding.kind}" for finding in report.findings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cassettes/samples/agent", "cassettes/samples/graphs", "tests/golden/full"])
 def test_no_false_alarm(name: str) -> None:
     """What a real server sends, and what is masked, is no secret."""

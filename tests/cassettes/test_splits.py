@@ -155,6 +155,7 @@ def test_data_lines_and_broken_ends() -> None:
     assert masked([large, *reads]).count(b"*") == 16
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 400), max_size=20))
 def test_reads_do_not_matter(cuts: list[int]) -> None:
@@ -165,6 +166,7 @@ def test_reads_do_not_matter(cuts: list[int]) -> None:
     assert masked([body[a:b] for a, b in pairwise(edges)]) == masked([body])
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_open_values() -> None:
     """A long stream full of beginnings leaves nothing behind."""
     finder = SplitFinder(FORMS, is_stream=True)

@@ -114,6 +114,7 @@ def test_body_that_is_not_what_it_says(
         list(iter_blocks(exchange))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
 def test_bomb(
     make_exchange: MakeExchange, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch

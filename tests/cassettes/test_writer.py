@@ -177,6 +177,7 @@ def test_two_recordings(tape: Path, record_exchange: RecordExchange) -> None:
         cassette.check()
 
 
+@pytest.mark.slow
 def test_continued_beyond_index_groups(tape: Path, record_exchange: RecordExchange) -> None:
     """Full and part-full groups of the index survive being continued."""
     for turn in range(3):
@@ -385,6 +386,7 @@ def test_too_many_recordings(writer: CassetteWriter, monkeypatch: pytest.MonkeyP
         writer.add(Record(0, 0, Recording(4, 1, "", "")))
 
 
+@pytest.mark.slow
 def test_forgotten_writer(tape: Path) -> None:
     """A writer that is dropped without close warns, and frees the file."""
     writer = CassetteWriter.create(tape)
@@ -537,6 +539,7 @@ CALLS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(calls=CALLS, closed=st.booleans())
 def test_any_calls(tmp_path_factory: pytest.TempPathFactory, calls: list[Any], closed: bool) -> None:

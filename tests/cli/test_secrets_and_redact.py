@@ -35,6 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda line: CliRunner().invoke(app, shlex.split(line), prog_name="graphtape")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_bundled_cassettes_hold_none(sample: Path, run: Run) -> None:
     """Ids of runs, threads, checkpoints and messages are no secrets."""

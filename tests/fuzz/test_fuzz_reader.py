@@ -28,6 +28,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tape", fuzz.SEEDS, ids=lambda path: path.stem)
 def test_seeds(tape: Path, tmp_path: Path) -> None:
     """Every golden and bundled cassette passes as it is."""

@@ -31,6 +31,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_show(name: str, kit: Any, golden: Golden) -> None:
     """`show` draws the session as the golden file has it."""

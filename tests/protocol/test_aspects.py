@@ -207,6 +207,7 @@ DIFFERENT: dict[str, tuple[Body, Body, list[tuple[str, object, object]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EQUAL)
 def test_what_does_not_matter(case: str) -> None:
     """Equal, whichever of the two was recorded; except for masks, which only a recording has."""
@@ -324,6 +325,7 @@ def test_preferences() -> None:
     assert preference_differences(recorded, recorded) == []
 
 
+@pytest.mark.slow
 def test_bodies_nested_deeper_than_python_recurses() -> None:
     """A hostile body is compared, not a crash."""
     deep: list[object] = [1]

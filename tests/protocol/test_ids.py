@@ -65,6 +65,7 @@ def test_derived_ids(identifier: str) -> None:
     assert derive(identifier, 1, 0) == derive(identifier, 1, 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.uuids(version=4), st.integers(1, 1000))
 def test_derived_uuids_keep_version_variant_and_order(origin: uuid.UUID, salt: int) -> None:
@@ -143,6 +144,7 @@ def test_other_ids() -> None:
     assert ids.apply(data) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.dictionaries(st.uuids(), st.uuids(), max_size=5), st.binary(max_size=50))
 def test_there_and_back(pairs: dict[uuid.UUID, uuid.UUID], noise: bytes) -> None:
@@ -179,6 +181,7 @@ def test_event_ids(text: str, parsed: Any) -> None:
     assert parse_event_id(text) == parsed
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3))))
 def test_strictly_rising(event_ids: list[tuple[int, int]]) -> None:

@@ -107,6 +107,7 @@ def test_suspicious_names(name: str, expected: bool) -> None:
     assert is_suspicious(normal_name(name)) is expected
 
 
+@pytest.mark.slow
 def test_linear_time() -> None:
     """Long runs of what shapes are made of cost no more than reading them."""
     before = time.perf_counter()

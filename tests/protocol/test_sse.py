@@ -366,6 +366,7 @@ maybe_text = st.none() | text
 line_bytes = st.binary(max_size=12).map(lambda value: value.replace(b"\r", b"").replace(b"\0", b""))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(maybe_text, st.none() | line_bytes, maybe_text), max_size=4))
 def test_what_is_encoded_is_decoded(events: list[tuple[str | None, bytes | None, str | None]]) -> None:
@@ -388,6 +389,7 @@ pieces_of_streams = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=70, deadline=None)
 @given(pieces_of_streams)
 def test_any_bytes_in_any_pieces(pieces: list[bytes]) -> None:

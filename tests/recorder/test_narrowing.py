@@ -111,6 +111,7 @@ def test_a_client_gets_what_it_asked(
     assert through(known.post(**asked), *stream()) == (parts if ids else without_ids(parts))
 
 
+@pytest.mark.slow
 def test_every_cut(known: Known) -> None:
     """However the reads fall, the pieces are the same, and each goes out with the read that completes it."""
     whole = b"".join(stream())

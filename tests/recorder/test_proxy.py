@@ -11,6 +11,8 @@ import pytest
 
 from graphtape.cassettes.model import Ending
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 00:10:36 GMT\r\nserver: uvicorn\r\nX-Odd-Case: a\r\nx-odd-case: b\r\n"
     b"connection: keep-alive\r\ncontent-type: text/event-stream; charset=utf-8\r\nvary: Origin\r\n"

@@ -14,6 +14,8 @@ from graphtape.cassettes.redaction import RedactionError
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.recorder import CannotListen, record
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\ndata: 1\n\n"
 
 

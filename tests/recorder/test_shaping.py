@@ -206,6 +206,7 @@ async def test_what_passes_as_it_came(rig: Any, opened: Any, path: str, body: by
     assert opened(r.path).asked(1) is None
 
 
+@pytest.mark.slow
 async def test_a_stream_that_breaks_off(rig: Any, opened: Any) -> None:
     """The client's breaks at the same event, and does not look whole."""
 

@@ -39,6 +39,7 @@ def test_the_servers_own_form_at_every_cut() -> None:
         assert counter.last_name == "n3"
 
 
+@pytest.mark.slow
 def test_a_large_event_in_many_reads() -> None:
     """An event of megabytes is counted once and not kept."""
     counter = EventCounter()

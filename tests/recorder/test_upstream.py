@@ -19,6 +19,8 @@ from graphtape.recorder.upstream import (
     parse_upstream,
 )
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -172,6 +174,7 @@ async def _answer(reader: Any, writer: Any) -> None:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_https_upstream(rig: Any, certificate: Any, monkeypatch: Any) -> None:
     """A private authority is trusted through SSL_CERT_FILE; without it the 502 says so."""
     server = await _tls_server(certificate, _answer)

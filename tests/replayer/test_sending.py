@@ -11,6 +11,8 @@ import pytest
 from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Ending
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 BODY = {"assistant_id": "agent", "input": "hi", "stream_resumable": True}
 
 
@@ -156,6 +158,7 @@ async def test_every_cut(kit: Any, play: Any, ids: str, same: bool) -> None:
         assert rest == expected, cursor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cursor", "count"),
     [(None, 0), ("", 0), ("-1", 5), ("-", 5), ("0", 5), ("zzz", 0), ("9999999999999-0", 0)],
@@ -234,6 +237,7 @@ async def opened(client: Any, clock: FakeClock, target: str, body: Any = None, *
     return await task
 
 
+@pytest.mark.slow
 async def test_several_readers_of_one_run(kit: Any, play: Any) -> None:
     """Joins see a running run from now on, each with its own place; their reader leaving changes nothing."""
     client, clock = await held(kit, play)
@@ -250,6 +254,7 @@ async def test_several_readers_of_one_run(kit: Any, play: Any) -> None:
     assert b"metadata" not in rest
 
 
+@pytest.mark.slow
 async def test_heartbeats_while_queued(kit: Any, play: Any) -> None:
     """A run that is queued behind another has heartbeats from the start of its own response on."""
     clock = FakeClock(autojump=False)
@@ -277,6 +282,7 @@ async def test_cancelled_stream_just_ends(kit: Any, play: Any) -> None:
     assert 0 < len(body) < len(whole(kit))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("on_disconnect", "status"), [("cancel", "interrupted"), ("continue", "success")])
 async def test_client_leaves(kit: Any, play: Any, on_disconnect: str, status: str) -> None:
     """A run whose client leaves goes on, or is interrupted, by `on_disconnect`."""

@@ -14,6 +14,8 @@ from graphtape.protocol.errors import ProtocolError
 from graphtape.replayer import SESSION, InvalidChoice, make_app, server
 from graphtape.replayer.plan import InvalidPace
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 BODY = {"assistant_id": "agent", "input": "hi"}
 
 
@@ -135,6 +137,7 @@ async def test_stop_breaks_open_streams(kit: Any, play: Any) -> None:
     await writer.wait_closed()
 
 
+@pytest.mark.slow
 async def test_stop_with_a_client_that_never_reads(kit: Any, play: Any) -> None:
     """A client that does not read holds up neither the others nor the stop."""
     made = kit.recording()
@@ -340,3 +343,9 @@ async def test_deep_json(kit: Any, play: Any) -> None:
             assert response.status == status, path
             text = await response.text()
     assert "nested deeper than" in text
+
+
+def test_no_cassette() -> None:
+    """An empty list is a mistake, not a mock that knows nothing."""
+    with pytest.raises(InvalidChoice, match="at least one path"):
+        make_app([])

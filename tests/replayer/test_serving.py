@@ -16,6 +16,8 @@ from aiohttp import ClientSession
 from graphtape.cassettes.errors import NotACassette
 from graphtape.replayer import CannotListen, run, serve
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 
 @pytest.fixture
 def cassette(kit: Any) -> Any:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 BODY = b'{"assistant_id":"agent","input":"hi"}'
 
 
@@ -38,6 +42,7 @@ def ask(method: str, path: str, *headers: bytes, body: bytes = b"", version: str
     return f"{method} {path} HTTP/{version}\r\nhost: localhost\r\n".encode() + length + lines + b"\r\n" + body
 
 
+@pytest.mark.slow
 async def test_stream_on_the_wire(kit: Any, play: Any) -> None:
     """Header order and names are the recorded ones, nothing of aiohttp's; one chunk per event; the connection stays."""
     client = await play(recording(kit), speed="max")
@@ -55,6 +60,7 @@ async def test_stream_on_the_wire(kit: Any, play: Any) -> None:
     assert answer == b"\r\n".join(head) + b"\r\n\r\n" + chunks + b"0\r\n\r\n(open)"
 
 
+@pytest.mark.slow
 async def test_json_on_the_wire(kit: Any, play: Any) -> None:
     """A plain answer has the recorded head, and no header that was not recorded."""
     client = await play(recording(kit), speed="max")
@@ -72,6 +78,7 @@ async def test_no_date_of_today(kit: Any, play: Any) -> None:
         assert answer.split(b"\r\n")[1:3] == [b"date: sat, 21 nov 2026 00:10:36 gmt", b"server: uvicorn"]
 
 
+@pytest.mark.slow
 async def test_keep_alive(kit: Any, play: Any) -> None:
     """A connection serves several requests, also after a stream."""
     client = await play(recording(kit), speed="max")
@@ -109,6 +116,7 @@ async def test_broken_stream_has_no_end(kit: Any, play: Any) -> None:
     assert answer.endswith(b'{"text":"b"}\r\n\r\n\r\n')
 
 
+@pytest.mark.slow
 async def test_header_that_may_not_be_sent(kit: Any, play: Any) -> None:
     """A recorded header that would split the answer is not sent."""
     made = kit.recording()
@@ -118,6 +126,7 @@ async def test_header_that_may_not_be_sent(kit: Any, play: Any) -> None:
     assert b"set-cookie" not in answer
 
 
+@pytest.mark.slow
 async def test_two_fresh_servers(kit: Any, play: Any) -> None:
     """The same requests to two fresh servers give identical bytes, heads included, derived answers too."""
     cassette = recording(kit).close()
@@ -155,6 +164,7 @@ async def test_head_has_no_body(kit: Any, play: Any) -> None:
     assert b"version" not in answer
 
 
+@pytest.mark.slow
 async def test_http_1_0_that_asks_to_stay(kit: Any, play: Any) -> None:
     """A client of HTTP/1.0 that asks for it may send another request, if the length of the answer is known."""
     client = await play(recording(kit), speed="max")
@@ -163,6 +173,7 @@ async def test_http_1_0_that_asks_to_stay(kit: Any, play: Any) -> None:
     assert answer.endswith(b'{"version":"1"}(open)')
 
 
+@pytest.mark.slow
 async def test_client_that_leaves_at_max(kit: Any, play: Any) -> None:
     """At max a run whose client leaves in the middle has happened all the same."""
     made = kit.recording()

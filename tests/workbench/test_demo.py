@@ -16,6 +16,8 @@ from graphtape.workbench import demo as module
 from graphtape.workbench.client import Received, send
 from graphtape.workbench.demo import run_demo, sample_path, server_version
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 
 def played(sample: Path, **options: Any) -> tuple[int, list[str]]:
     lines: list[str] = []

@@ -17,6 +17,8 @@ from graphtape.workbench import selfreplay
 from graphtape.workbench.client import NoAnswer, Received, send
 from graphtape.workbench.selfreplay import Departure, Verdict, format_verdict, verdict_json, verify_cassette
 
+pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
+
 
 def verified(kit: Any, *calls: Any, closed: bool = True) -> Verdict:
     return verify_cassette(str(kit.write(*calls, closed=closed)))
