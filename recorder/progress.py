@@ -115,10 +115,9 @@ class Progress:
         self._line = ""
 
     def watch(self, capture: Capture) -> None:
-        """Show this capture from now on."""
+        """Show this capture from its first exchange on: before, the line on stdout that tells the address comes."""
         capture.watcher = self
         self._status = lambda: capture.tally
-        self.refresh(force=True)
 
     def say(self, text: str) -> None:
         """A line of its own, always shown."""

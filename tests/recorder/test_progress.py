@@ -115,6 +115,12 @@ def test_one_line_on_a_terminal(shown: Any, clock: Any, monkeypatch: Any) -> Non
     assert "\x1b[2m" not in text.getvalue()
 
 
+def test_nothing_before_the_first_exchange(shown: Any) -> None:
+    """The terminal is clean when the address is printed: stdout and stderr are one screen there."""
+    _, _, text = shown(is_terminal=True)
+    assert text.getvalue() == ""
+
+
 def test_a_closed_pipe_stops_nothing(clock: Any) -> None:
     """A progress that cannot be written is dropped, not raised."""
     text = io.StringIO()
