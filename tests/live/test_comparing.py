@@ -121,3 +121,14 @@ def test_derived() -> None:
     answer = stream()
     answer.headers.append(("graphtape-derived", "values"))
     assert judge(IdMapping(), stream(), answer).verdict is Verdict.DERIVED
+
+
+@pytest.mark.parametrize(
+    ("allowed", "verdict"),
+    [("HEAD, GET", Verdict.EQUAL), ("GET, HEAD", Verdict.EQUAL), ("GET", Verdict.WRONG)],
+)
+def test_allowed_methods(allowed: str, verdict: Verdict) -> None:
+    """The methods of a 405 are a set: their order is chance on the server, a missing one is a difference."""
+    theirs = Answer("HTTP/1.1", 405, "", [("allow", "GET, HEAD")], [b"{}"], whole=True)
+    ours = Answer("HTTP/1.1", 405, "", [("allow", allowed)], [b"{}"], whole=True)
+    assert judge(IdMapping(), theirs, ours).verdict is verdict
