@@ -22,7 +22,7 @@ import click
 import orjson
 
 from graphtape import __version__
-from graphtape.cassettes.text import Paint
+from graphtape.cassettes.showing.text import Paint
 from graphtape.protocol.errors import GraphtapeError, UsageMistake
 
 if TYPE_CHECKING:
@@ -432,7 +432,7 @@ graphtape ls chat.tape --json | jq '.cassettes[0].exchanges[].operation'
 @_color
 def ls(files: tuple[str, ...], as_json: bool, color: str) -> None:
     """List the exchanges of cassettes, one per line."""
-    from graphtape.cassettes.listing import format_listing, listing, listing_json  # noqa: PLC0415
+    from graphtape.cassettes.showing.listing import format_listing, listing, listing_json  # noqa: PLC0415
 
     listings = []
     for index, path in enumerate(files):
@@ -468,8 +468,8 @@ def show(*, file: str, number: int | None, headers: bool, raw: bool, as_json: bo
     """
     if raw and as_json:
         raise click.UsageError("--raw prints bytes and --json a document: give one of them")
-    from graphtape.cassettes.timeline import choose, timeline, timeline_json  # noqa: PLC0415
-    from graphtape.cassettes.timeline_text import format_choices, format_timeline  # noqa: PLC0415
+    from graphtape.cassettes.showing.timeline import choose, timeline, timeline_json  # noqa: PLC0415
+    from graphtape.cassettes.showing.timeline_text import format_choices, format_timeline  # noqa: PLC0415
 
     with _open(file) as cassette:
         chosen = number or choose(cassette)
@@ -546,9 +546,9 @@ def verify(
 def _verify_secrets(
     file: str, names: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool
 ) -> NoReturn:
-    from graphtape.cassettes.redaction import Redactor, environment_values  # noqa: PLC0415
-    from graphtape.cassettes.secrets import find_secrets  # noqa: PLC0415
-    from graphtape.cassettes.secrets_text import format_secrets, secrets_json  # noqa: PLC0415
+    from graphtape.cassettes.redaction.redactor import Redactor, environment_values  # noqa: PLC0415
+    from graphtape.cassettes.redaction.secrets import find_secrets  # noqa: PLC0415
+    from graphtape.cassettes.redaction.secrets_text import format_secrets, secrets_json  # noqa: PLC0415
 
     redactor = Redactor(names, environment_values(variables))
     with _open(file) as cassette:
@@ -609,8 +609,8 @@ def redact(
     The copy is what the recorder would have written with these options: same times, same lengths of responses. What
     was masked is listed, never its value. The original stays.
     """
-    from graphtape.cassettes.cleaning import clean, cleaning_json, format_cleaning  # noqa: PLC0415
-    from graphtape.cassettes.redaction import environment_values, file_values  # noqa: PLC0415
+    from graphtape.cassettes.redaction.cleaning import clean, cleaning_json, format_cleaning  # noqa: PLC0415
+    from graphtape.cassettes.redaction.redactor import environment_values, file_values  # noqa: PLC0415
 
     values = [*environment_values(redact_env), *file_values(value_files)]
     report = clean(
@@ -648,8 +648,8 @@ def diff(a: str, b: str, show_all: bool, as_json: bool, color: str) -> None:
 
     Ids may differ if one renaming explains all of them. Exit status: 0 same, 1 differs, 2 could not compare.
     """
-    from graphtape.cassettes.compare import compare  # noqa: PLC0415
-    from graphtape.cassettes.compare_text import comparison_json, format_comparison  # noqa: PLC0415
+    from graphtape.cassettes.showing.compare import compare  # noqa: PLC0415
+    from graphtape.cassettes.showing.compare_text import comparison_json, format_comparison  # noqa: PLC0415
 
     with _open(a) as left, _open(b) as right:
         found = compare(left, right)

@@ -16,7 +16,7 @@ from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Asked, Ending
 from graphtape.cassettes.records import End, Record
-from graphtape.cassettes.redaction import BodyMasker, Redactor, ResponseMasker
+from graphtape.cassettes.redaction.redactor import BodyMasker, Redactor, ResponseMasker
 from graphtape.protocol.headers import Headers, get
 from graphtape.recorder.tally import EventCounter, Tally
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from graphtape import __version__
 from graphtape.cassettes.clock import Clock, SystemClock
 from graphtape.cassettes.errors import CassetteError
-from graphtape.cassettes.redaction import Redactor, environment_values
+from graphtape.cassettes.redaction.redactor import Redactor, environment_values
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_loopback_host
 from graphtape.protocol.errors import GraphtapeError

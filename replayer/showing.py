@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from graphtape.cassettes.model import Headers
-from graphtape.cassettes.redaction import Redactor
-from graphtape.cassettes.text import visible
+from graphtape.cassettes.redaction.redactor import Redactor
+from graphtape.cassettes.showing.text import visible
 from graphtape.protocol.credentials import CredentialNames
 from graphtape.protocol.mask import MASK
 

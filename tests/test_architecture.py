@@ -58,10 +58,19 @@ SHELLS = frozenset(
 WITHOUT_TESTS = frozenset({"protocol/errors.py", "cassettes/errors.py", "cassettes/model.py"})
 
 
+def modules_of(package: str) -> list[Path]:
+    """The files of a package and of the packages in it; the graphs beside the bundled cassettes are no modules."""
+    return sorted(
+        file
+        for folder in (ROOT / package, *(init.parent for init in (ROOT / package).glob("*/__init__.py")))
+        for file in folder.glob("*.py")
+    )
+
+
 def sources() -> Iterator[Path]:
     yield ROOT / "cli.py"
     for package in PACKAGES:
-        yield from sorted((ROOT / package).glob("*.py"))
+        yield from modules_of(package)
 
 
 @cache
@@ -103,8 +112,8 @@ def loaded_by(modules: list[str]) -> set[str]:
 def test_package_in_a_fresh_interpreter(package: str) -> None:
     """Importing all of a package loads nothing that the package may not know."""
     modules = [
-        f"graphtape.{package}" if file.stem == "__init__" else f"graphtape.{package}.{file.stem}"
-        for file in sorted((ROOT / package).glob("*.py"))
+        ".".join(("graphtape", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        for file in modules_of(package)
     ]
     loaded = loaded_by(modules)
     assert [name for name in sorted(loaded) if any(within(name, f) for f in NEVER_LOADED[package])] == []
@@ -117,7 +126,7 @@ def test_imports_written_in_a_package(package: str) -> None:
     forbidden = [name for name in NEVER_LOADED[package] if within(name, "graphtape")]
     offences = {
         (file.name, name)
-        for file in (ROOT / package).glob("*.py")
+        for file in modules_of(package)
         for name in imports_of(file)
         if any(within(name, part) for part in forbidden)
     }
@@ -179,14 +188,17 @@ def test_the_root_package_imports_nothing() -> None:
 
 
 def test_every_module_has_its_tests() -> None:
-    """For each source module there is tests/<package>/test_<module>.py."""
+    """For each source module there is tests/<package>/test_<module>.py, in the same folders."""
     missing = [
         name
         for file in sources()
         if file.name != "__init__.py"
         and (name := file.relative_to(ROOT).as_posix()) not in WITHOUT_TESTS
         and not (
-            ROOT / "tests" / (file.parent.name if file.parent != ROOT else "cli") / f"test_{file.name}"
+            ROOT
+            / "tests"
+            / (file.parent.relative_to(ROOT) if file.parent != ROOT else "cli")
+            / f"test_{file.name}"
         ).exists()
     ]
     assert missing == []

@@ -51,7 +51,8 @@ def test_wheel_holds_exactly_the_package(checkout: Path, tmp_path: Path) -> None
         "graphtape/cassettes/FORMAT.md",
     }
     for package in PACKAGES:
-        expected |= {f"graphtape/{package}/{file.name}" for file in (ROOT / package).glob("*.py")}
+        for folder in (init.parent for init in (ROOT / package).rglob("__init__.py")):
+            expected |= {f"graphtape/{file.relative_to(ROOT)}" for file in folder.glob("*.py")}
     expected |= {
         f"graphtape/cassettes/samples/{file.name}"
         for file in (ROOT / "cassettes/samples").iterdir()
@@ -98,8 +99,10 @@ def test_version_is_said_once() -> None:
 
 
 def test_every_package_folder_is_listed() -> None:
-    """A new root package is named in pyproject, or it would be missing from the wheel."""
+    """A new package is named in pyproject, or it would be missing from the wheel."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    # The bench runs from a checkout; it is not shipped.
-    folders = {f"graphtape.{file.parent.name}" for file in ROOT.glob("*/__init__.py")} - {"graphtape.bench"}
+    inits = (init for package in PACKAGES for init in (ROOT / package).rglob("__init__.py"))
+    folders = {".".join(("graphtape", *init.parent.relative_to(ROOT).parts)) for init in inits}
     assert set(settings["packages"]) == {"graphtape"} | folders
+    # The bench runs from a checkout; it is not shipped.
+    assert {init.parent.name for init in ROOT.glob("*/__init__.py")} == {*PACKAGES, "bench"}

@@ -21,9 +21,9 @@ import orjson
 from graphtape.cassettes.clock import Clock, SystemClock
 from graphtape.cassettes.model import Ending, Exchange, Headers
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.text import Paint, format_bytes, plural, short_ids, visible
-from graphtape.cassettes.timeline import Entry
-from graphtape.cassettes.timeline_text import format_entry, format_request
+from graphtape.cassettes.showing.text import Paint, format_bytes, plural, short_ids, visible
+from graphtape.cassettes.showing.timeline import Entry
+from graphtape.cassettes.showing.timeline_text import format_entry, format_request
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.protocol.headers import end_to_end, get

@@ -16,10 +16,10 @@ import aiohttp
 
 from graphtape.cassettes.errors import DamagedCassette, UndecodableBody
 from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Headers, Response
-from graphtape.cassettes.preview import event_preview, parse_json
 from graphtape.cassettes.reader import Cassette, CheckReport
+from graphtape.cassettes.showing.preview import event_preview, parse_json
+from graphtape.cassettes.showing.text import Paint, cut, format_bytes, plural, visible
 from graphtape.cassettes.streams import content_codings, decoded_chunks, timed_blocks
-from graphtape.cassettes.text import Paint, cut, format_bytes, plural, visible
 from graphtape.protocol.errors import EventTooLarge
 from graphtape.protocol.headers import end_to_end, get, rewrite_location, split_valid
 from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep

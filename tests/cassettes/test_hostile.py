@@ -15,7 +15,7 @@ import pytest
 from graphtape.cassettes import Cassette, CassetteError, CassetteWriter, Ending
 from graphtape.cassettes.compression import SegmentCompressor, compress_whole
 from graphtape.cassettes.framing import FrameType, encode_frame, file_header
-from graphtape.cassettes.secrets import find_secrets
+from graphtape.cassettes.redaction.secrets import find_secrets
 from graphtape.cassettes.streams import iter_blocks
 
 RECORDS: list[Any] = [

@@ -170,7 +170,7 @@ class Target:
 
     def _rewritten(self, listed: list[Any]) -> None:
         from graphtape.cassettes import Cassette
-        from graphtape.cassettes.cleaning import clean
+        from graphtape.cassettes.redaction.cleaning import clean
         from graphtape.cassettes.rewrite import rewrite
 
         rewrite(self._tape, self._copy, overwrite=True)
@@ -188,7 +188,7 @@ def list_of(cassette: Any) -> list[Any]:
 
 
 def _summaries(cassette: Any) -> None:
-    from graphtape.cassettes.listing import listing, listing_json
+    from graphtape.cassettes.showing.listing import listing, listing_json
 
     listing_json([listing(cassette, path="x", size_bytes=1)])
 
@@ -199,8 +199,8 @@ def _records(cassette: Any) -> None:
 
 
 def _exchanges(cassette: Any) -> None:
+    from graphtape.cassettes.showing.timeline import timeline, timeline_json
     from graphtape.cassettes.streams import iter_blocks
-    from graphtape.cassettes.timeline import timeline, timeline_json
     from graphtape.protocol.errors import GraphtapeError
 
     for number in range(1, min(len(cassette.exchanges), 64) + 1):
@@ -228,9 +228,9 @@ def _runs(cassette: Any) -> None:
 
 
 def _secrets(cassette: Any) -> None:
-    from graphtape.cassettes.redaction import Redactor
-    from graphtape.cassettes.secrets import find_secrets
-    from graphtape.cassettes.secrets_text import format_secrets, secrets_json
+    from graphtape.cassettes.redaction.redactor import Redactor
+    from graphtape.cassettes.redaction.secrets import find_secrets
+    from graphtape.cassettes.redaction.secrets_text import format_secrets, secrets_json
 
     report = find_secrets(cassette, Redactor(values=[("A", "agent")]))
     list(format_secrets("x", report))

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from graphtape.cassettes.compare import compare
-from graphtape.cassettes.compare_text import format_comparison
-from graphtape.cassettes.listing import format_listing, listing
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.timeline import timeline
-from graphtape.cassettes.timeline_text import format_timeline
+from graphtape.cassettes.showing.compare import compare
+from graphtape.cassettes.showing.compare_text import format_comparison
+from graphtape.cassettes.showing.listing import format_listing, listing
+from graphtape.cassettes.showing.timeline import timeline
+from graphtape.cassettes.showing.timeline_text import format_timeline
 
 Golden = Callable[[str, str], None]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from graphtape.cassettes.compare import compare
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.samples.capture import HERE, SCRIPTS, capture
+from graphtape.cassettes.showing.compare import compare
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

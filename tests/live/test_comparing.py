@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from graphtape.cassettes.mapping import IdMapping
+from graphtape.cassettes.showing.mapping import IdMapping
 from graphtape.tests.live.conformance.comparing import Verdict, judge
 from graphtape.tests.live.conformance.wire import Answer
 

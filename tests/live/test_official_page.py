@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langgraph_sdk import get_client
 
-from graphtape.cassettes.mapping import IdMapping
+from graphtape.cassettes.showing.mapping import IdMapping
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.protocol.sse import Decoder
 from graphtape.recorder import Recorder

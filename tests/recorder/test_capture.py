@@ -9,7 +9,7 @@ import pytest
 from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.errors import CassetteWriteFailed
 from graphtape.cassettes.model import Ending
-from graphtape.cassettes.redaction import Redactor
+from graphtape.cassettes.redaction.redactor import Redactor
 from graphtape.recorder.capture import Capture
 
 SSE = ((b"Content-Type", b"text/event-stream"),)

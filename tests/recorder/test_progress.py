@@ -9,7 +9,7 @@ import pytest
 
 from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Ending
-from graphtape.cassettes.redaction import Redactor
+from graphtape.cassettes.redaction.redactor import Redactor
 from graphtape.recorder.capture import Capture
 from graphtape.recorder.progress import Progress, count_of, format_bytes, format_status, plain
 from graphtape.recorder.tally import Tally

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from graphtape.cassettes import Cassette
-from graphtape.cassettes.redaction import Redactor
-from graphtape.cassettes.secrets import find_secrets
+from graphtape.cassettes.redaction.redactor import Redactor
+from graphtape.cassettes.redaction.secrets import find_secrets
 
 SECRET = "Zunter2-fish"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"

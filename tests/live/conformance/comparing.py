@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from graphtape.cassettes.mapping import EventClock, IdMapping
-from graphtape.cassettes.preview import parse_json
+from graphtape.cassettes.showing.mapping import EventClock, IdMapping
+from graphtape.cassettes.showing.preview import parse_json
 from graphtape.tests.live.conformance.wire import Answer
 
 

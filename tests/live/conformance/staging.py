@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphtape.cassettes.mapping import IdMapping
+from graphtape.cassettes.showing.mapping import IdMapping
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.recorder import Recorder
 from graphtape.replayer import ReplayChoices, serve

@@ -1,0 +1,435 @@
+"""Masking: credentials are taken out of heads and bodies before anything is written.
+
+Works on bytes and on header fields; what a credential is, `graphtape.protocol.credentials` says. Knows no file and
+no network. One rule: a mask never makes valid JSON invalid, and never depends on where reads were cut.
+
+Two kinds of masks: where a *name* says that the value is a credential, the value becomes `MASK`; where a *value* that
+the user named is met, each of its bytes becomes `*`, so that every length stays as it was.
+
+What a named value, or an echoed credential, leaves in a response is masked in two ways: where it lies whole in a read,
+before the read is written; where it is spread over reads or events, when the exchange has ended (`splits`, `remask`).
+
+Limits, on purpose: a compressed request body cannot be searched and is withheld as a whole; multipart bodies and JSON
+inside JSON strings are searched for named values only.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+
+from graphtape.cassettes.redaction.jsontext import Range
+from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, form_name, once
+from graphtape.cassettes.redaction.pathmasking import BadPath, PathMasker, parse_path
+from graphtape.cassettes.redaction.splits import SplitFinder
+from graphtape.protocol.credentials import CredentialNames
+from graphtape.protocol.errors import UsageMistake
+from graphtape.protocol.headers import Headers, get
+from graphtape.protocol.mask import MASK, is_masked
+
+SHORTEST_VALUE = 4
+"""A named value must have this many characters: a shorter one would be found in any text."""
+
+URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh", b"link"})
+"""Headers whose value is or holds a URL; credentials in its query are masked."""
+
+_MASK = MASK.encode("ascii")
+# The userinfo of a URL that urlsplit refuses.
+_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
+
+
+class RedactionError(UsageMistake):
+    """A name or value to mask that cannot be used."""
+
+
+SHORTEST_ECHO = 8
+"""A credential of a request must have this many characters to be looked for in the response."""
+
+
+def environment_values(names: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, value) of environment variables, for `--redact-env`.
+
+    Raises:
+        RedactionError: one is not set.
+    """
+    values = [(name, os.environ.get(name, "")) for name in names]
+    for name, value in values:
+        if not value:
+            raise RedactionError(
+                f"--redact-env {name}: the variable is not set; export it, or leave the option out"
+            )
+    return values
+
+
+def file_values(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """(label, value) of each line of these files, for `--value-file`; blank lines are none.
+
+    Raises:
+        RedactionError: a file cannot be read.
+    """
+    values = []
+    for path in paths:
+        try:
+            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise RedactionError(f"--value-file {path}: it cannot be read ({error.strerror})") from None
+        lines = [line.strip() for line in text.splitlines()]
+        values += [(f"line {number} of {path}", line) for number, line in enumerate(lines, 1) if line]
+    return values
+
+
+class BodyMasker(Protocol):
+    """Masks one body as it passes; `redacted` says afterwards what was found."""
+
+    redacted: tuple[str, ...]
+    seen: list[str]
+    """Values that were masked because of their name or place; for `--redact-echo`."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be written now; some of `data` may be kept until later."""
+        ...
+
+    def finish(self) -> bytes:
+        """What was kept."""
+        ...
+
+
+class Redactor:
+    """Masks what the registry, and the user, call a credential.
+
+    Args:
+        names: further names of headers, query parameters and JSON members (`--redact`).
+        values: (label, value) pairs to mask wherever they stand (`--redact-env NAME`: the label is NAME).
+        paths: paths into JSON request bodies whose values are masked (`--redact-json`).
+        echo: mask the credentials of a request also in its response (`--redact-echo`).
+
+    Raises:
+        RedactionError: a value is shorter than `SHORTEST_VALUE` characters, or a path cannot be read.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        values: Iterable[tuple[str, str]] = (),
+        *,
+        paths: Iterable[str] = (),
+        echo: bool = False,
+    ) -> None:
+        self._names = CredentialNames(names)
+        self._values = ValueMasker(values)
+        self._echo = echo
+        try:
+            self._paths = tuple((path, parse_path(path)) for path in paths)
+        except BadPath as error:
+            raise RedactionError(str(error)) from None
+
+    @property
+    def names(self) -> CredentialNames:
+        """The registry, with what the user added."""
+        return self._names
+
+    @property
+    def value_forms(self) -> Mapping[bytes, str]:
+        """The named values, as they may stand in bytes, with their labels."""
+        return self._values.forms
+
+    @property
+    def knows_values(self) -> bool:
+        """True if the user named values."""
+        return bool(self._values)
+
+    @property
+    def reads_responses(self) -> bool:
+        """True if response bodies are looked at; then they should come without a content coding."""
+        return self._echo or bool(self._values)
+
+    def headers(self, headers: Headers) -> tuple[Headers, tuple[str, ...]]:
+        """(the fields with credentials masked, what was masked)."""
+        kept: list[tuple[bytes, bytes]] = []
+        found: list[str] = []
+        for name, value in headers:
+            text = name.decode("latin-1")
+            if value and self._names.header(text) and not is_masked(value.decode("latin-1")):
+                kept.append((name, _MASK))
+                found.append(f"header {text.lower()}")
+                continue
+            clean = value
+            if name.lower() in URL_HEADERS:
+                clean, what = self._url(value)
+                found.extend(what)
+            clean, labels = self._values.mask(clean)
+            found.extend(labels)
+            kept.append((name, clean))
+        return tuple(kept), once(found)
+
+    def target(self, target: str) -> tuple[str, tuple[str, ...]]:
+        """(the request target with credentials in its query masked, what was masked)."""
+        raw = target.encode("utf-8", "surrogateescape")
+        clean, found = self._url(raw)
+        clean, labels = self._values.mask(clean)
+        return clean.decode("utf-8", "surrogateescape"), once([*found, *labels])
+
+    def request_body(self, headers: Headers) -> BodyMasker:
+        """The masker for the body of a request with these headers."""
+        coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
+        if coding not in (b"", b"identity"):
+            return _Withheld()
+        media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
+        if media_type == b"application/x-www-form-urlencoded":
+            return _Chain((FormMasker(self._names),), self._values)
+        by_name = JsonMasker(self._names)
+        return _Chain((PathMasker(self._paths), by_name) if self._paths else (by_name,), self._values)
+
+    def credentials(self, headers: Headers, target: str) -> tuple[str, ...]:
+        """The credentials in a request's head that are worth looking for; none unless `echo` is set."""
+        if not self._echo:
+            return ()
+        found: list[str] = []
+        for name, value in headers:
+            if self._names.header(name.decode("latin-1")):
+                found.extend(_credentials_in(name.lower(), value.decode("utf-8", "surrogateescape")))
+        for part in target.partition("?")[2].split("&"):
+            key, _, text = part.partition("=")
+            if self._names.query(unquote_plus(key)):
+                found.append(unquote_plus(text, errors="surrogateescape"))
+        return once(found)
+
+    def response(self, headers: Headers, credentials: Iterable[str] = ()) -> ResponseMasker | None:
+        """The masker for the body of a response with these headers; None if nothing is to be masked in it.
+
+        Args:
+            headers: of the response.
+            credentials: of its request: those of its head, and what its `BodyMasker` has `seen`.
+        """
+        values = self._values
+        if self._echo:
+            echoes = [value for value in once(credentials) if len(value) >= SHORTEST_ECHO and value != MASK]
+            values = values.with_forms({form: "echo" for value in echoes for form in _forms(value)})
+        if not values:
+            return None
+        media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
+        coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
+        is_stream = media_type == b"text/event-stream" and coding == b"identity"
+        return ResponseMasker(values, is_stream=is_stream)
+
+    def _url(self, value: bytes) -> tuple[bytes, list[str]]:
+        path, mark, query = value.partition(b"?")
+        if not mark:
+            return value, []
+        found: list[str] = []
+        masked = _mask_form(query, self._names, found)
+        return (path + mark + masked, found) if found else (value, found)
+
+
+class ResponseMasker:
+    """Masks named values, and nothing else, in one response body; every length stays.
+
+    Args:
+        values: what to mask.
+        is_stream: the body is an event stream without a content coding.
+    """
+
+    def __init__(self, values: ValueMasker, *, is_stream: bool) -> None:
+        self._values = values
+        self._finder = SplitFinder(values.forms, is_stream=is_stream)
+        self._found: dict[str, None] = {}
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What was found so far; with what `finish` found, once it has been called."""
+        return tuple({**self._found, **self._finder.found})
+
+    def feed(self, data: bytes) -> bytes:
+        """One read, with the values masked that lie whole in it."""
+        self._finder.feed(data)
+        clean, labels = self._values.mask(data)
+        self._found.update(dict.fromkeys(labels))
+        return clean
+
+    def finish(self) -> tuple[Range, ...]:
+        """Which bytes of the body are to be masked besides, now that its end is known; for `CassetteWriter.mask`."""
+        return self._finder.finish()
+
+
+def _credentials_in(name: bytes, value: str) -> list[str]:
+    """What of a header's value is secret by itself: without the scheme, without the names of cookies."""
+    if name in (b"cookie", b"cookie2"):
+        return [pair.partition("=")[2].strip().strip('"') for pair in value.split(";")]
+    if name in (b"set-cookie", b"set-cookie2"):
+        return [value.partition(";")[0].partition("=")[2].strip().strip('"')]
+    scheme, _, rest = value.strip().partition(" ")
+    if not rest:
+        return [value.strip()]
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            login = base64.b64decode(rest, validate=True).decode("utf-8", "surrogateescape")
+            return [rest.strip(), login.partition(":")[2]]
+    return [rest.strip()]
+
+
+def redact_url(url: str, names: CredentialNames | None = None) -> str:
+    """A URL as it may be shown: without userinfo, credentials of its query masked."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _USERINFO.sub("", url)
+    found: list[str] = []
+    query = _mask_form(parts.query.encode("utf-8", "surrogateescape"), names or CredentialNames(), found)
+    location = parts.netloc.rpartition("@")[2]
+    clean = query.decode("utf-8", "surrogateescape")
+    return urlunsplit((parts.scheme, location, parts.path, clean, parts.fragment))
+
+
+class ValueMasker:
+    """Replaces known values, in the forms in which they are sent, by as many `*`.
+
+    Forms: as it is, percent-encoded, as form data, JSON-escaped (with and without non-ASCII), and base64 (the three
+    ways it can fall inside a longer text, as the password of `Basic`).
+    """
+
+    def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
+        forms: dict[bytes, str] = {}
+        for label, value in values:
+            if len(value) < SHORTEST_VALUE:
+                raise RedactionError(
+                    f"the value of {label} has {len(value)} characters; only values of {SHORTEST_VALUE} or more "
+                    "can be masked without masking everything (use --redact with a field name instead)"
+                )
+            for form in _forms(value):
+                forms.setdefault(form, f"value {label}")
+        self._take(forms)
+
+    def _take(self, forms: Mapping[bytes, str]) -> None:
+        self.forms = forms
+        """What is looked for, and the label of each."""
+        self.longest_bytes = max(map(len, forms), default=0)
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if forms else None
+
+    def with_forms(self, forms: Mapping[bytes, str]) -> ValueMasker:
+        """A masker that looks for these too."""
+        if not forms:
+            return self
+        both = ValueMasker()
+        both._take({**forms, **self.forms})
+        return both
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
+
+    def mask(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """(`data` of the same length, the labels of what was masked)."""
+        if self._pattern is None or self._pattern.search(data) is None:
+            return data, ()
+        found: list[str] = []
+
+        def stars(match: re.Match[bytes]) -> bytes:
+            found.append(self.forms[match[0]])
+            return b"*" * len(match[0])
+
+        return self._pattern.sub(stars, data), once(found)
+
+
+def _forms(value: str) -> set[bytes]:
+    raw = value.encode("utf-8", "surrogateescape")
+    percent = quote(value, safe="", errors="surrogateescape")
+    plus = quote_plus(value, safe="", errors="surrogateescape")
+    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    escaped |= {text.replace("/", "\\/") for text in escaped}
+    forms = {raw, *(text.encode("utf-8", "surrogateescape") for text in escaped)}
+    for text in (percent, plus):
+        forms.add(text.encode("ascii"))
+        forms.add(re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), text).encode("ascii"))
+    # Base64 of "user:value" holds the value at one of three offsets; the characters at its edges also hold bits of
+    # its neighbours, so the certain middle is looked for, if it is long enough to mean anything.
+    for offset in range(3):
+        coded = base64.b64encode(b"\0" * offset + raw).rstrip(b"=")
+        start = (0, 2, 3)[offset]
+        end = (len(raw) + offset) * 8 // 6
+        middle = coded[start:end]
+        if len(middle) >= SHORTEST_VALUE + 1:
+            forms.add(middle)
+            forms.add(middle.translate(bytes.maketrans(b"+/", b"-_")))
+    return {form for form in forms if len(form) >= SHORTEST_VALUE}
+
+
+class _Withheld:
+    """A body that cannot be searched: nothing of it is kept."""
+
+    def __init__(self) -> None:
+        self.redacted: tuple[str, ...] = ()
+        self.seen: list[str] = []
+
+    def feed(self, data: bytes) -> bytes:
+        if self.redacted or not data:
+            return b""
+        self.redacted = ("body content-encoding",)
+        return _MASK
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _Chain:
+    """Named values first, across reads, then places, then names. Keeps back at most one value's length."""
+
+    def __init__(self, maskers: Sequence[BodyMasker], values: ValueMasker) -> None:
+        self._maskers = maskers
+        self._values = values
+        self._kept = b""
+        self._found: list[str] = []
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        return once([*(what for masker in self._maskers for what in masker.redacted), *self._found])
+
+    @redacted.setter
+    def redacted(self, value: tuple[str, ...]) -> None:
+        raise AttributeError("redacted is derived")
+
+    @property
+    def seen(self) -> list[str]:
+        return [value for masker in self._maskers for value in masker.seen]
+
+    @seen.setter
+    def seen(self, value: list[str]) -> None:
+        raise AttributeError("seen is derived")
+
+    def feed(self, data: bytes) -> bytes:
+        if not self._values:
+            return self._through(data)
+        clean, labels = self._values.mask(self._kept + data)
+        self._found.extend(labels)
+        cut = max(0, len(clean) - self._values.longest_bytes + 1)
+        self._kept = clean[cut:]
+        return self._through(clean[:cut])
+
+    def finish(self) -> bytes:
+        rest, self._kept = self._kept, b""
+        for masker in self._maskers:
+            rest = (masker.feed(rest) if rest else b"") + masker.finish()
+        return rest
+
+    def _through(self, data: bytes) -> bytes:
+        for masker in self._maskers:
+            data = masker.feed(data)
+        return data
+
+
+def _mask_form(query: bytes, names: CredentialNames, found: list[str]) -> bytes:
+    parts = []
+    for part in query.split(b"&"):
+        name, mark, value = part.partition(b"=")
+        if value and names.query(form_name(name)):
+            found.append(f"query {form_name(name).lower()}")
+            parts.append(name + mark + _MASK)
+        else:
+            parts.append(part)
+    return b"&".join(parts)
