@@ -42,6 +42,12 @@ def test_taken_apart_and_put_together(name: str) -> None:
     assert fuzz.put_together(PARTS[name]) == tape.read_bytes()
 
 
+@pytest.mark.parametrize("name", fuzz.INSTRUMENTED)
+def test_instrumented(name: str) -> None:
+    """What `make fuzz` watches is there, under the name that it uses."""
+    assert importlib.import_module(f"graphtape.{name}").__name__ == f"graphtape.{name}"
+
+
 FOUND = sorted((HERE / "found").glob("*"))
 
 
