@@ -8,6 +8,7 @@ FORMAT.md, sections "Writing" and "After a crash".
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import warnings
@@ -96,6 +97,7 @@ class CassetteWriter:
         self._segment_flushes = 0
         self._masks: deque[MaskJob] = deque()  # ended exchanges of which more is to be masked
         self._failed: CassetteWriteFailed | None = None
+        self._name_synced = False  # that the folder, too, has the file after a power loss
         self._closed = False
 
     @classmethod
@@ -397,6 +399,8 @@ class CassetteWriter:
                 "Make room, then continue with --append",
             )
             self._open_exchanges = {}  # so that the methods for bodies refuse without a check of their own
+            if error.errno == errno.EBADF:
+                self._fd = -1  # closed under us: the number may be another file's by now
             raise self._failed from None
         self._file_end += len(data)
 
@@ -413,17 +417,21 @@ class CassetteWriter:
                 return
             self._mask_waiting()
             try:
+                if not self._name_synced:
+                    self._name_synced = True
+                    _sync_folder(self.path)
                 _datasync(self._fd)
             except OSError as error:
                 raise CassetteWriteFailed(self.path, f"the disk did not take it ({error.strerror})") from None
 
-    def close(self) -> None:
+    def close(self, *, synced: bool = False) -> None:
         """Write the index and close the file; idempotent. Exchanges still open are listed as unfinished.
 
-        Does not wait for the disk: call `sync` before and after `flush` has nothing left if that is wanted.
+        Args:
+            synced: wait until the disk has all of it; else that is the system's business.
 
         Raises:
-            CassetteWriteFailed: the index could not be written; the data before it is whole.
+            CassetteWriteFailed: the index could not be written, the data before it is whole; or the disk refused.
         """
         if self._closed:
             return
@@ -437,11 +445,23 @@ class CassetteWriter:
                     self._frames.append(frame)
                 self._write(b"".join(self._frames))
                 self._frames.clear()
+            if synced:
+                self.sync()
         finally:
             self._open_exchanges = {}
-            with self._fd_lock:
-                fd, self._fd = self._fd, -1
+            self._close_file()
+
+    def _close_file(self) -> None:
+        with self._fd_lock:
+            fd, self._fd = self._fd, -1
+            if fd < 0:
+                return
+            try:
                 os.close(fd)
+            except OSError as error:
+                if self._failed is None:
+                    reason = f"closing it failed ({error.strerror or error}); check it with `graphtape ls`"
+                    raise CassetteWriteFailed(self.path, reason) from None
 
     def abandon(self) -> None:
         """Close without an index and remove the file: for output that is worth nothing unless it is whole."""
@@ -531,6 +551,16 @@ def _open(path: str, flags: int) -> int:
                 path, "another graphtape is writing it; stop that one or choose another file"
             ) from None
     return fd
+
+
+def _sync_folder(path: str) -> None:
+    """Ask the disk to keep the entry of a new file, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):
+        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _write_all(fd: int, data: bytes) -> None:

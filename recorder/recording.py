@@ -294,7 +294,7 @@ class Recorder:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             try:
-                writer.close()
+                writer.close(synced=True)  # blocks the loop, on which nothing is left to do
             except CassetteError as error:
                 self.capture.fail(error)
         self._progress.close()

@@ -296,6 +296,34 @@ def test_failed_write(tape: Path, writer: CassetteWriter, monkeypatch: pytest.Mo
         assert (cassette.torn_at, cassette.exchange(1).body) == (None, b"kept")
 
 
+def test_descriptor_closed_under_the_writer(tape: Path, writer: CassetteWriter) -> None:
+    """A failed write like any other; and the number, which may be another file's by then, is left alone."""
+    number = writer.request(0, "GET", "/", ())
+    writer.flush()
+    fd = writer._fd
+    os.close(fd)
+    writer.chunk(number, 2, b"lost")
+    with pytest.raises(CassetteWriteFailed, match="Bad file descriptor"):
+        writer.flush()
+    with tape.open("rb") as other:
+        if other.fileno() != fd:
+            os.dup2(other.fileno(), fd)
+        writer.sync()
+        writer.close()
+
+        assert os.fstat(fd).st_size == tape.stat().st_size
+        if other.fileno() != fd:
+            os.close(fd)
+
+
+def test_failing_close(tape: Path, writer: CassetteWriter) -> None:
+    """A descriptor that cannot even be closed is our error too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), writer._fd)
+    os.close(writer._fd)
+    with pytest.raises(CassetteWriteFailed, match="Bad file descriptor"):
+        writer.close()
+
+
 def test_disk_limit_for_real(tape: Path) -> None:
     """The same with a limit of the system: the file stays a good prefix."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -331,8 +359,20 @@ def test_sync(writer: CassetteWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphtape.cassettes.writer._datasync", refuse)
     with pytest.raises(CassetteWriteFailed, match="Input/output"):
         writer.sync()
-    writer.close()
+    with pytest.raises(CassetteWriteFailed, match="Input/output"):
+        writer.close(synced=True)
     writer.sync()
+
+
+def test_sync_of_a_new_file(tape: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first sync, and no other, syncs the folder that has the file's name."""
+    folders: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: folders.append(os.readlink(f"/proc/self/fd/{fd}")))
+    with CassetteWriter.create(tape) as writer:
+        writer.sync()
+        writer.sync()
+
+    assert folders == [str(tape.parent)]
 
 
 def test_misuse(tape: Path, writer: CassetteWriter) -> None:
