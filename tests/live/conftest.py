@@ -8,7 +8,6 @@ mock.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -29,10 +28,6 @@ from graphtape.replayer import serve
 
 if TYPE_CHECKING:
     from graphtape.cassettes.samples.agent_server import AgentServer
-
-# It polls both sides in the middle of runs, and milliseconds decide what a poll sees: a measurement for
-# `make conformance`, too restless for a gate until its probes wait for events instead of times.
-collect_ignore = [] if os.environ.get("GRAPHTAPE_FULL") == "1" else ["test_session_twin.py"]
 
 READY = "graphtape: listening on "
 ALL_MODES = ["values", "updates", "messages-tuple", "custom", "debug", "tasks", "checkpoints"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from graphtape.tests.live.conformance import twin
+from graphtape.tests.live.conformance import administering, twin
 from graphtape.tests.live.conformance.deviations import unexpected
 from graphtape.tests.live.conformance.report import REPORT
 from graphtape.tests.live.conformance.staging import Case, play_all
@@ -26,8 +26,8 @@ SCRIPTS = {
     "wait and join": twin.waiting,
     "polled from pending": twin.started_elsewhere,
     "cancel refused": twin.cancel_refused,
-    "threads": twin.threads,
-    "refusals": twin.refusals,
+    "threads": administering.threads,
+    "refusals": administering.refusals,
     **{
         f"cancel, {action}, wait={wait}": twin.cancelled(action, wait)
         for action in ("interrupt", "rollback")
@@ -42,8 +42,8 @@ SCRIPTS = {
 # Nothing but a recording can show these.
 RECORDED_ONLY = {
     "wait, recorded as wait": twin.waiting_recorded,
-    "assistants": twin.assistants,
-    "store": twin.store,
+    "assistants": administering.assistants,
+    "store": administering.store,
 }
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
@@ -68,7 +68,11 @@ def cases() -> list[Case]:
         for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else {})}.items():
             # Recorded reads of a run in its steps, derived ones of everything else.
             few = name in USUAL and recorded == (name in ("a run in its steps", "store"))
-            how = {"probes_recorded": recorded, "speed": "max" if name in UNTIMED else "1"}
+            how = {
+                "probes_recorded": recorded,
+                "speed": "max" if name in UNTIMED else "1",
+                "stepped": True,
+            }
             out.append(Case(name + tail, script, how, few))
     return out
 

@@ -199,7 +199,7 @@ async def when_over(wire: Wire, base: str) -> Answer:
         answer = await wire.ask("GET", base)
         if answer.json["status"] not in ("pending", "running"):
             break
-        await asyncio.sleep(0.05)
+        await wire.pause(0.05)
     return answer
 
 

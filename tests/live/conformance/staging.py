@@ -21,7 +21,11 @@ from graphtape.replayer import ReplayChoices, serve
 from graphtape.tests.live.conformance.comparing import Judgement, Verdict, judge
 from graphtape.tests.live.conformance.deviations import reason_for
 from graphtape.tests.live.conformance.report import Cell, Matrix
+from graphtape.tests.live.conformance.stepping import SteppedClock
 from graphtape.tests.live.conformance.wire import Answer, Wire
+
+SETTLING_S = 0.15
+"""The in-memory checkpointer writes in the background, some milliseconds after the event."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,8 @@ class Stage:
     record: Wire
     probe: Wire
     is_mock: bool = False
+    gates: Wire | None = None
+    """To the real server itself: what is asked here is no part of the script."""
     tag: str = ""
     """A word of this play alone, the same on both sides: by it threads are found among those of other tests."""
     kept: dict[str, tuple[Answer, dict[str, Any]]] = field(default_factory=dict)
@@ -45,6 +51,20 @@ class Stage:
         assert name not in self.kept, name
         self.kept[name] = (answer, how)
         return answer
+
+    async def let_pass(self, thread: str, steps: int) -> None:
+        """Let the runs of a thread take so many steps in all, and hold them in the next (graphs in `stepping.py`).
+
+        The mock is not held: its clock stands still while the script does not wait.
+        """
+        if self.gates is not None:
+            gate = {"namespace": ["gates"], "key": thread, "value": {"open": steps}}
+            assert (await self.gates.ask("PUT", "/store/items", gate)).status == 204
+
+    async def settle(self) -> None:
+        """Let the real server write down what its events have told already."""
+        if self.gates is not None:
+            await asyncio.sleep(SETTLING_S)
 
 
 Script = Callable[[Stage], Awaitable[None]]
@@ -64,6 +84,7 @@ async def play(
     tape = folder / "script.tape"
     async with Recorder(server, CassetteWriter.create(tape, overwrite=True)) as recorder:
         real = Stage(Wire(recorder.url), Wire(recorder.url if probes_recorded else server))
+        real.gates = Wire(server)
         real.tag = uuid.uuid4().hex[:12]
         try:
             await script(real)
@@ -73,11 +94,18 @@ async def play(
     return await replay(tape, script, real, **choices)
 
 
-async def replay(tape: Path, script: Script, real: Stage, **choices: Any) -> list[tuple[str, Judgement]]:
-    """Play the script to a mock of the cassette, and judge."""
-    options: ReplayChoices = {"speed": "1", **choices}  # type: ignore[typeddict-item]
+async def replay(
+    tape: Path, script: Script, real: Stage, *, stepped: bool = False, **choices: Any
+) -> list[tuple[str, Judgement]]:
+    """Play the script to a mock of the cassette, and judge.
+
+    Args:
+        stepped: the mock's time passes only while the script waits.
+    """
+    clock = SteppedClock() if stepped else None
+    options: ReplayChoices = {"speed": "1", "clock": clock, **choices}  # type: ignore[typeddict-item]
     async with serve(tape, **options) as mock:
-        stage = Stage(Wire(mock.url), Wire(mock.url), is_mock=True, tag=real.tag)
+        stage = Stage(Wire(mock.url, clock), Wire(mock.url, clock), is_mock=True, tag=real.tag)
         stage.probe = stage.record
         try:
             await script(stage)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from graphtape.protocol.sse import Block, Decoder
+from graphtape.tests.live.conformance.stepping import SteppedClock
 
 PATIENCE_S = 20.0
 """No answer of these tests takes longer; a heartbeat would hide that a read hangs."""
@@ -67,14 +68,21 @@ class Answer:
 class Stream:
     """A response that is being read in the background."""
 
-    def __init__(self, answer: Answer, task: asyncio.Task[None], changed: asyncio.Condition) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        task: asyncio.Task[None],
+        changed: asyncio.Condition,
+        passing: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self.answer = answer
         self._task = task
         self._changed = changed
+        self._passing = passing
 
     async def until(self, enough: Callable[[list[Block]], bool]) -> Answer:
         """Wait until the events so far are enough, or the response is over, or nothing comes any more."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), self._passing():
             async with asyncio.timeout(EVENT_PATIENCE_S), self._changed:
                 await self._changed.wait_for(lambda: self._task.done() or enough(self.answer.events))
         return self.answer
@@ -85,7 +93,8 @@ class Stream:
 
     async def end(self) -> Answer:
         """Wait for the end of the response."""
-        await asyncio.wait_for(asyncio.shield(self._task), PATIENCE_S)
+        with self._passing():
+            await asyncio.wait_for(asyncio.shield(self._task), PATIENCE_S)
         return self.answer
 
     async def leave(self) -> Answer:
@@ -117,12 +126,25 @@ def request_bytes(
 
 
 class Wire:
-    """A client of one server; each request has a connection of its own."""
+    """A client of one server; each request has a connection of its own.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        clock: the server's, if it moves only while this client waits.
+    """
+
+    def __init__(self, url: str, clock: SteppedClock | None = None) -> None:
         address = urlsplit(url)
         self.host, self.port = address.hostname or "", address.port or 80
+        self._clock = clock
         self._open: list[Stream] = []
+
+    def passing(self) -> AbstractContextManager[None]:
+        """Open while this client waits."""
+        return nullcontext() if self._clock is None else self._clock.passing()
+
+    async def pause(self, seconds: float) -> None:
+        """Ask nothing for so long."""
+        await (asyncio.sleep(seconds) if self._clock is None else self._clock.sleep(seconds))
 
     async def open(
         self,
@@ -167,9 +189,10 @@ class Wire:
             async with changed:
                 changed.notify_all()
 
-        stream = Stream(answer, asyncio.create_task(read()), changed)
+        stream = Stream(answer, asyncio.create_task(read()), changed, self.passing)
         self._open.append(stream)
-        await asyncio.wait_for(head.wait(), PATIENCE_S)
+        with self.passing():
+            await asyncio.wait_for(head.wait(), PATIENCE_S)
         return stream
 
     async def ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:

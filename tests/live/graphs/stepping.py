@@ -1,12 +1,18 @@
-"""A thread that changes while one looks: four steps, a third of a second apart; and a silence with a heartbeat."""
+"""A thread that changes while one looks: four steps, a third of a second apart; and a silence with a heartbeat.
+
+A test that looks in the middle of a run holds it there: the item `("gates", thread id)` of the store says how many
+steps of the thread may have passed. Without it a step takes its time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import operator
+from collections import Counter
 from typing import Annotated, TypedDict
 
-from langgraph.config import get_stream_writer
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_store, get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
@@ -15,10 +21,26 @@ class Steps(TypedDict, total=False):
     done: Annotated[list[str], operator.add]
 
 
-def step(name: str, seconds: float) -> object:
-    async def take(state: Steps) -> Steps:
-        get_stream_writer()({"begins": name})
+passed: Counter[str] = Counter()
+"""By thread: the steps that its gate has let through."""
+
+
+async def wait(thread: str, seconds: float) -> None:
+    """Stand at the gate of a thread, or, where there is none, for so long."""
+    gate = await get_store().aget(("gates",), thread)
+    if gate is None:
         await asyncio.sleep(seconds)
+        return
+    while gate is None or gate.value["open"] <= passed[thread]:
+        await asyncio.sleep(0.01)
+        gate = await get_store().aget(("gates",), thread)
+    passed[thread] += 1
+
+
+def step(name: str, seconds: float) -> object:
+    async def take(state: Steps, config: RunnableConfig) -> Steps:
+        get_stream_writer()({"begins": name})
+        await wait(str(config["configurable"]["thread_id"]), seconds)
         return {"done": [name]}
 
     return take
