@@ -41,9 +41,8 @@ ALL_GRAPHS = (
     "parallel parallel_sub func func_sub func_calls func_nested func_direct func_hitl send_hitl hitl_sub "
     "invoked_meta func_parallel"
 ).split()
-# Two runs of these may differ in the order of events that parallel tasks cause.
 # What follows the first run on the same thread: an answer to the interrupt, or a second message.
-RESUMED = frozenset({"hitl", "hitl_nested", "hitl_sub invoked_meta func_parallel", "func_hitl", "send_hitl"})
+RESUMED = frozenset({"hitl", "hitl_nested", "hitl_sub", "func_hitl", "send_hitl"})
 SECOND_TURN = frozenset({"nested", "static_sub", "invoked", "tools", "rootmeta"})
 # The first run again, from its first checkpoint, as "regenerate" does.
 REGENERATED = frozenset({"nested", "invoked"})
@@ -51,6 +50,7 @@ CONFIGURED: dict[str, dict[str, Any]] = {
     "rootmeta": {"config": {"configurable": {"user_key": "u", "n": 3}, "metadata": {"m": 1}, "tags": ["rt"]}},
     "invoked": {"context": {"ctx": "c"}},
 }
+# Two runs of these may differ in the order of events that parallel tasks cause.
 RACY = frozenset(
     {"fanout", "fanout_sub", "fanout3", "parallel", "parallel_sub", "send_hitl", "func_parallel"}
 )
