@@ -334,8 +334,8 @@ def record(output: str, upstream_url: str, append: bool, overwrite: bool, **opti
 graphtape replay chat.tape
 graphtape replay chat.tape --port 8123 --speed max
 graphtape replay chat.tape --speed 4 --idle-limit 2
-graphtape replay chat.tape --match strict
-graphtape replay login.tape chat.tape --ignore input.session
+graphtape replay login.tape chat.tape --match strict --ignore input.session
+graphtape replay chat.tape --ids unique --cut-after 5
 curl -N http://127.0.0.1:2024/ok
 """
 )
@@ -376,6 +376,17 @@ curl -N http://127.0.0.1:2024/ok
     "--docs-semantics",
     is_flag=True,
     help="Thread streams as the official page describes them, where the observed server differs.",
+)
+@click.option(
+    "--cut-after",
+    metavar="PLACE",
+    help="Break the connection of each run's first stream after so many events; 5.5 breaks inside the sixth, last "
+    "behind the last, 5,3 also breaks the reconnection, and 5,... every one. See docs/replaying.md.",
+)
+@click.option(
+    "--end-after",
+    metavar="PLACE",
+    help="The same, but the response ends there as if it were whole.",
 )
 @_serving
 def replay(files: tuple[str, ...], **options: Any) -> None:

@@ -84,6 +84,24 @@ class ThreadStream:
 Answer = Reply | RunStream | JoinStream | RunWait | ThreadStream
 
 
+def stream_of(answer: Answer, target: str) -> tuple[str, str] | None:
+    """Which stream an answer is a response of, as (kind, name); None if its body is no stream of events.
+
+    Args:
+        target: the request's method and target, the name of a stream that belongs to no run or thread.
+    """
+    match answer:
+        case RunStream() | JoinStream():
+            return "run", answer.play.run_id
+        case ThreadStream():
+            return "thread", answer.thread_id
+        case Reply():
+            types = [value for name, value in answer.head.headers if name.lower() == b"content-type"]
+            return ("target", target) if types and types[-1].startswith(b"text/event-stream") else None
+        case RunWait():
+            return None
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One request, in its session, at its time."""

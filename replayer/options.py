@@ -28,6 +28,8 @@ class ReplayOptions:
         ignore: paths in a run-starting body that are not compared, e.g. `input.now` or `input.messages[0].name`.
         docs_semantics: thread streams as the official page describes them where the observed server differs: repeated
             `stream_modes` add up, and `state_update` comes after each run.
+        cut_after: where the connection of a stream breaks: events before it, or the words of `replayer.faults`.
+        end_after: where the response of a stream ends as if it were whole; the same words.
         host: the address that is listened on; decides which `Host` headers are served.
         allow_hosts: further names to be served as; `*` for all.
         cors_origins: origins of web pages allowed beside those on loopback; `*` for all.
@@ -41,6 +43,8 @@ class ReplayOptions:
     ids: Literal["recorded", "unique"] = "recorded"
     ignore: Sequence[str] = ()
     docs_semantics: bool = False
+    cut_after: str | int | None = None
+    end_after: str | int | None = None
     host: str = "127.0.0.1"
     allow_hosts: Sequence[str] = ()
     cors_origins: Sequence[str] = ()
@@ -57,6 +61,8 @@ class ReplayChoices(TypedDict, total=False):
     ids: Literal["recorded", "unique"]
     ignore: Sequence[str]
     docs_semantics: bool
+    cut_after: str | int | None
+    end_after: str | int | None
     host: str
     allow_hosts: Sequence[str]
     cors_origins: Sequence[str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from aiohttp import web
@@ -17,13 +17,14 @@ from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
 from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
+from graphtape.replayer.faults import Breaker
 from graphtape.replayer.following import Heartbeats, Listener, drive, events_at_max, events_of, until_over
 from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
 from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
 from graphtape.replayer.session import Session
 from graphtape.replayer.thread_reading import ThreadReader
 from graphtape.replayer.twin import wait_answer
-from graphtape.replayer.wire import WireResponse, break_connection
+from graphtape.replayer.wire import BrokenOff, WireResponse, break_connection
 
 _HALF_SECOND_NS = 500_000_000
 
@@ -46,11 +47,20 @@ class Sender:
     """The response, once its head has been sent."""
     closes: bool = False
     """The connection ends with the response, whatever the client wants."""
+    breaker: Breaker | None = None
+    """The fault that the user wants of this response."""
 
     async def send(self, answer: Answer) -> web.StreamResponse:
         """Send an answer, to its end or until the client leaves."""
         if self.request.method == "HEAD":
             return await self._end(await self._open(answer.head), PlanEnd.CLOSE)
+        try:
+            return await self._send(answer)
+        except BrokenOff as broken:
+            assert self.response is not None
+            return await self._end(self.response, broken.fault.end)
+
+    async def _send(self, answer: Answer) -> web.StreamResponse:
         match answer:
             case Reply():
                 return await self._reply(answer)
@@ -64,13 +74,20 @@ class Sender:
                 return await self._thread_stream(answer)
 
     async def _open(self, head: Head) -> WireResponse:
-        self.response = response = WireResponse(self.finish_head(head))
+        if self.breaker is not None:
+            # It may end before the length that was recorded.
+            head = replace(head, headers=tuple(f for f in head.headers if f[0].lower() != b"content-length"))
+        self.response = response = WireResponse(self.finish_head(head), self.breaker)
         if self.closes:
             response.force_close()
         await response.prepare(self.request)
+        # To the run, a connection that the user wants broken is a client that leaves.
+        response.break_if_over()
         return response
 
     async def _end(self, response: WireResponse, end: PlanEnd) -> web.StreamResponse:
+        if self.breaker is not None:
+            end = self.breaker.end(end)
         if end is PlanEnd.BREAK:
             break_connection(self.request)
         else:
@@ -183,9 +200,9 @@ class Sender:
     async def _join_stream(self, answer: JoinStream) -> web.StreamResponse:
         """Stored events after the cursor, then live ones (docs/agent-server.md, section 6)."""
         play = answer.play
-        response = await self._open(answer.head)
         drives = play.unwatched
         try:
+            response = await self._open(answer.head)
             now_ns = self.clock.now_ns()
             position = play.position(now_ns)
             after = _after(self.session, answer.last_event_id)

@@ -26,8 +26,9 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError, UsageMistake
 from graphtape.protocol.headers import rewrite_location
-from graphtape.replayer.answers import Answer, Reply
+from graphtape.replayer.answers import Answer, Reply, stream_of
 from graphtape.replayer.dispatch import answer as answer_of
+from graphtape.replayer.faults import Faults
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
 from graphtape.replayer.plan import Head, Pace
 from graphtape.replayer.replies import Asked, json_plan
@@ -163,7 +164,10 @@ class _Mock:
         return value
 
     async def _send(self, sender: Sender, what: str, answer: Answer) -> web.StreamResponse:
-        self.log(f"{what} {answer.head.status} {answer.note}".rstrip())
+        stream = None if sender.request.method == "HEAD" else stream_of(answer, what)
+        breaker = sender.breaker = self.session.next_breaker(*stream) if stream else None
+        fault = "" if breaker is None else f"({breaker.fault.option} {breaker.fault.place})"
+        self.log(" ".join(filter(None, (what, str(answer.head.status), answer.note, fault))))
         return await sender.send(answer)
 
     def _refused(self, request: web.Request, host: str | None, origin: str | None) -> Reply | None:
@@ -220,18 +224,21 @@ def make_app(
     Raises:
         CassetteError: a file is missing, damaged or no cassette.
         InvalidPace: a speed or idle limit that is none.
+        InvalidFault: a `cut_after` or `end_after` that is no place in a stream.
         InvalidChoice: another option with a value that it does not take.
         ProtocolError: an ignore path that is none.
     """
     options = ReplayOptions(**choices)
     pace = Pace.parse(options.speed, options.idle_limit)
+    faults = Faults.parse(options.cut_after, options.end_after)
     _check(options)
     files = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     if not files:
         raise InvalidChoice("there is no cassette to replay: give at least one path")
     with ExitStack() as stack:
         cassettes = [stack.enter_context(Cassette.open(path)) for path in files]
-        core = Options(pace, options.match, options.ids, tuple(options.ignore), options.docs_semantics)
+        ignore = tuple(options.ignore)
+        core = Options(pace, options.match, options.ids, ignore, options.docs_semantics, faults)
         session = Session(read_tapes(cassettes), core)
         closing = stack.pop_all()
     mock = _Mock(session, options, options.clock or SystemClock(), log or (lambda _: None))

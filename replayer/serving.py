@@ -70,7 +70,7 @@ class serve:  # noqa: N801 - read as a verb: `with serve("x.tape") as mock:`
         url: where it listens, without a slash at the end; set while the context is open.
 
     Raises:
-        CassetteError, InvalidPace, InvalidChoice, ProtocolError: on entering, as `make_app`.
+        CassetteError, InvalidPace, InvalidFault, InvalidChoice, ProtocolError: on entering, as `make_app`.
         CannotListen: on entering; the port is in use or may not be used.
     """
 
@@ -155,7 +155,8 @@ async def run(
         choices: see `ReplayOptions`.
 
     Raises:
-        CassetteError, InvalidPace, InvalidChoice, ProtocolError, CannotListen: before anything is announced.
+        CassetteError, InvalidPace, InvalidFault, InvalidChoice, ProtocolError, CannotListen: before anything is
+            announced.
     """
 
     def write(line: str) -> None:

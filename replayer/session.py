@@ -17,6 +17,7 @@ from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
+from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
 from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
@@ -37,6 +38,7 @@ class Options:
     ids: Literal["recorded", "unique"] = "recorded"
     ignore: tuple[str, ...] = ()
     docs_semantics: bool = False
+    faults: Faults = NO_FAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Session:
         self._derived_threads = 0
         self._used: Counter[int] = Counter()
         self._plain: Counter[tuple[object, ...]] = Counter()
+        self._streamed: Counter[tuple[str, str]] = Counter()
         self._naming = Naming()
         self._views: dict[tuple[int, StreamOptions, str], Viewed | ViewRefused] = {}
         self._matcher = Matcher(
@@ -340,3 +343,19 @@ class Session:
         call = equal[self._plain[key] % len(equal)]
         self._plain[key] += 1
         return call
+
+    # --- faults ---
+
+    def next_breaker(self, kind: str, name: str) -> Breaker | None:
+        """What becomes of the next response of a stream; asked once for each.
+
+        Args:
+            kind: what it is a stream of.
+            name: which one.
+        """
+        if not self.options.faults:
+            return None
+        number = self._streamed[kind, name]
+        self._streamed[kind, name] += 1
+        fault = self.options.faults.of(number)
+        return None if fault is None else Breaker(fault)

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from graphtape.cassettes.model import Headers
+from graphtape.replayer.faults import Breaker, Fault
 from graphtape.replayer.plan import Head
 
 _FRAMING = frozenset(("transfer-encoding", "connection", "keep-alive"))
@@ -30,17 +31,47 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
+class BrokenOff(ConnectionError):
+    """A response is over before its end, because the user wants it so; all that was to be sent before has been."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.option} {fault.place}")
+        self.fault = fault
+
+
 class WireResponse(web.StreamResponse):
     """A response with the head of a plan.
 
     Args:
         head: status, reason and headers, in order.
+        breaker: what the user wants to go wrong with it.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, breaker: Breaker | None = None) -> None:
+        self._breaker = breaker
         self._fields = text_headers(head.headers)
         plain = CIMultiDict((name, value) for name, value in self._fields if name.lower() not in _FRAMING)
         super().__init__(status=head.status, reason=head.reason, headers=plain)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write as aiohttp does: one HTTP chunk.
+
+        Raises:
+            BrokenOff: the response is over behind these bytes or within them.
+        """
+        if self._breaker is None:
+            await super().write(data)
+            return
+        await super().write(self._breaker.let_through(bytes(data)))
+        self.break_if_over()
+
+    def break_if_over(self) -> None:
+        """
+        Raises:
+            BrokenOff: nothing more of this response goes out.
+        """
+        if self._breaker is not None and self._breaker.over:
+            raise BrokenOff(self._breaker.fault)
 
     def shape(self, request: web.BaseRequest) -> None:
         """Put the headers in the plan's order and spelling; called when aiohttp has decided the framing.

@@ -138,6 +138,11 @@ def test_version(run: Run) -> None:
         ("replay one.tape --speed nan", "'nan' is no speed"),
         ("replay one.tape --idle-limit -1", "'-1' is no number of seconds"),
         ("replay one.tape --match fuzzy", "'strict', 'nearest'"),
+        (
+            "replay one.tape --cut-after five",
+            "--cut-after: 'five' is no place in a stream; give a number of events",
+        ),
+        ("replay one.tape --cut-after 5 --end-after 3", "both end response 1 of a stream"),
         ("replay one.tape --port 70000", "0<=x<=65535"),
         ("diff one.tape", "Missing argument 'B'"),
     ],
