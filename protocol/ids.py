@@ -16,12 +16,24 @@ import orjson
 from graphtape.protocol.jsonvalue import loads
 
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# What is replaced wherever it stands; `places_of_ids` finds the same.
 _UUID_OR_HEX = re.compile(_UUID + rb"|(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])")
 _UUID_TEXT = re.compile(_UUID.decode())
 _HEX_TEXT = re.compile(r"[0-9a-f]{32}")
 # Ids that model providers give to messages: worth renewing when a recorded answer is played a second time into one
 # thread, because clients merge messages by id. Anything else that is no UUID was chosen by the app and stays.
-_PROVIDER_ID = re.compile(r"(?:chatcmpl-|msg_|resp_|run-|gen-)[A-Za-z0-9_-]{12,}")
+_PROVIDER_PREFIXES = ("chatcmpl-", "msg_", "resp_", "run-", "gen-")
+_PROVIDER_ID = re.compile(rf"(?:{'|'.join(_PROVIDER_PREFIXES)})[A-Za-z0-9_-]{{12,}}")
+
+
+# The shape of a text: x for a hexadecimal digit, a dash, or a space for anything else. Searching a shape for a literal
+# takes a twentieth of the time that a regular expression takes over a text in which there is little to find.
+_SHAPE = bytes(
+    ord("x" if chr(code) in "0123456789abcdef" else "-" if chr(code) == "-" else " ") for code in range(256)
+)
+_SHAPE_OF_ANY_CASE = bytes(_SHAPE[ord(chr(code).lower())] if code < 128 else ord(" ") for code in range(256))
+_UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+_HEX_SHAPE = b"x" * 32
 
 _MESSAGE_TYPES = frozenset(
     "ai human system tool function chat remove AIMessageChunk HumanMessageChunk SystemMessageChunk "
@@ -112,6 +124,43 @@ def harvest_events(events: Iterable[tuple[str, bytes]]) -> set[str]:
     return found
 
 
+def may_hold_ids(data: bytes) -> bool:
+    """Whether `harvest_events` could find an id in these bytes of a stream; most events of tokens have none.
+
+    A hundred times faster than looking, and never wrong about a no.
+    """
+    shape = data.translate(_SHAPE_OF_ANY_CASE)
+    return (
+        _UUID_SHAPE in shape
+        or _HEX_SHAPE in shape
+        or b"\\u00" in data  # digits, letters and the names of fields may be written so
+        or (
+            (b'"id"' in data or b"messages/metadata" in data)
+            and any(prefix.encode() in data for prefix in _PROVIDER_PREFIXES)
+        )
+    )
+
+
+def places_of_ids(data: bytes) -> list[tuple[int, int]]:
+    """(start, stop) of every UUID and 32-digit id in `data`: where `IdMap` looks, first all UUIDs, then the others."""
+    shape = data.translate(_SHAPE)
+    places: list[tuple[int, int]] = []
+    start = shape.find(_UUID_SHAPE)
+    while start >= 0:
+        places.append((start, start + 36))
+        start = shape.find(_UUID_SHAPE, start + 36)
+    start = shape.find(_HEX_SHAPE)
+    while start >= 0:
+        stop = start + 32
+        if shape[stop : stop + 1] not in (b"x", b"-") and (not start or shape[start - 1] not in b"x-"):
+            places.append((start, stop))
+        else:
+            while shape[stop : stop + 1] == b"x":
+                stop += 1
+        start = shape.find(_HEX_SHAPE, stop)
+    return places
+
+
 def _walk(value: Any, found: set[str], depth: int) -> None:
     if depth > _MAX_DEPTH:
         return
@@ -189,6 +238,12 @@ class IdMap:
 
     def __bool__(self) -> bool:
         return bool(self.pairs)
+
+    @property
+    def in_place(self) -> Mapping[bytes, bytes] | None:
+        """All replacements, if they are of UUIDs and 32-digit ids and change no length; else None."""
+        same_length = all(len(old) == len(new) for old, new in self._ids.items())
+        return self._ids if same_length and self._quoted_pattern is None else None
 
     def apply(self, data: bytes) -> bytes:
         """`data` with every known id replaced; the very same object if there is none."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from graphtape.cassettes.clock import Clock
+from graphtape.replayer.framed import Blocks, chunk
 from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import Play, PlayedFrame
 from graphtape.replayer.viewed import Comment
@@ -171,6 +172,31 @@ async def events_at_max(play: Play, position: int, listener: Listener) -> AsyncI
             return
         yield play.frame(position)
         position += 1
+
+
+async def drive_framed(
+    play: Play, clock: Clock, blocks: Blocks
+) -> AsyncIterator[bytes | bytearray | memoryview]:
+    """As `drive`, many frames at a time and each as an HTTP chunk."""
+    await until_over(play.after, clock)
+    play.advance(0)
+    while play.written < play.count:
+        if play.cancelled_ns is not None:
+            return
+        data, stop = _framed(play, play.written, blocks)
+        play.advance(stop)
+        yield data
+        await others_turn()
+    play.complete()
+
+
+def _framed(play: Play, position: int, blocks: Blocks) -> tuple[bytes | bytearray | memoryview, int]:
+    """The chunks of frames from `position` on, and the position behind them."""
+    if play.replaced is not None:
+        block = blocks.at(play.seen, position)
+        return block.cut(block.named(play.replaced), position, block.stop), block.stop
+    stop = min(position + _FRAMES_A_TURN, play.count)
+    return b"".join(chunk(play.raw(at)) for at in range(position, stop)), stop
 
 
 async def drive(play: Play, clock: Clock) -> AsyncIterator[PlayedFrame]:

@@ -7,16 +7,18 @@ another.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedRun, RecordedThread
-from graphtape.protocol.ids import IdMap, derive, harvest, harvest_events
+from graphtape.cassettes.runs import RecordedRun, RecordedThread, TapeBlock
+from graphtape.protocol.ids import IdMap, derive, harvest, harvest_events, may_hold_ids
 from graphtape.replayer.play import parsed
 from graphtape.replayer.thread import SessionThread
 
 FIRST_ID = "01900000-0000-7000-8000-000000000000"
 """What ids are derived from where the cassette shows none."""
+
+_EVENTS_AT_ONCE = 128
 
 
 class Naming:
@@ -68,7 +70,7 @@ class Naming:
         if run.order not in self._found:
             found = {identifier for identifier in (run.run_id, run.thread_id) if identifier}
             if run.tape is not None:
-                found |= harvest_events((e.block.name or "", e.block.data or b"") for e in run.tape.events)
+                found |= _ids_in(run.tape.events)
             self._found[run.order] = frozenset(found)
         return self._found[run.order]
 
@@ -78,6 +80,16 @@ class Naming:
             if step.run is not None:
                 found |= self._all(step.run)
         return found
+
+
+def _ids_in(events: Sequence[TapeBlock]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(events), _EVENTS_AT_ONCE):
+        some = events[start : start + _EVENTS_AT_ONCE]
+        if may_hold_ids(b"".join([event.raw for event in some])):
+            holding = (event.block for event in some if may_hold_ids(event.raw))
+            found |= harvest_events((block.name or "", block.data or b"") for block in holding)
+    return found
 
 
 def _message_ids(run: RecordedRun, asked: Mapping[str, Any]) -> dict[str, str]:

@@ -7,8 +7,9 @@ reads; at `max` its position is the last event that was written.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -115,18 +116,10 @@ class Play:
         self._above = above
         self._unique_ids = unique_ids
         self._recorded_done_id = recorded_done_id
-        self._frames: list[PlayedFrame | None] = [None] * len(seen.frames)
+        self._frames: dict[int, PlayedFrame] = {}
         first = seen.frames[0].event_id if seen.frames else None
         self._shift_ms = above[0] - first[0] + 1 if first is not None and first <= above else 0
-        times = [seen.tape.head_ns, *(frame.at_ns for frame in seen.frames), seen.tape.end_ns]
-        self._head, *self._due, self._end = pace.schedule(times)
-        # With an idle limit the rhythm is that of what is shown, and the state follows what is shown.
-        self._source_due = (
-            []
-            if pace.is_max or pace.idle_limit_ns is not None
-            else pace.schedule([event.at_ns for event in seen.tape.events])
-        )
-        self._last_due = max([*self._due[-1:], *self._source_due[-1:]], default=self._end)
+        self._head, self._due, self._end, self._source_due, self._last_due = seen.schedule(pace)
 
     # --- times, on the session's clock ---
 
@@ -159,11 +152,11 @@ class Play:
     @property
     def count(self) -> int:
         """How many frames it has."""
-        return len(self._frames)
+        return len(self.seen.frames)
 
     def frame(self, position: int) -> PlayedFrame:
         """The frame at this position; made when it is first asked for."""
-        frame = self._frames[position]
+        frame = self._frames.get(position)
         if frame is None:
             frame = self._frames[position] = self._played(self.seen.frames[position])
         return frame
@@ -173,14 +166,26 @@ class Play:
         for position in range(start, self.count if stop is None else stop):
             yield self.frame(position)
 
-    def _played(self, seen: SeenFrame) -> PlayedFrame:
-        event_id = self._id_text(seen)
-        raw, name = seen.raw, seen.name
-        if self.ids:
-            raw, name = self.ids.apply(raw), self.ids.apply_text(name)
+    def raw(self, position: int) -> bytes:
+        """The bytes of the frame at this position."""
+        frame = self._frames.get(position)
+        return self._raw(self.seen.frames[position]) if frame is None else frame.raw
+
+    def _raw(self, seen: SeenFrame) -> bytes:
+        raw = self.ids.apply(seen.raw) if self.ids else seen.raw
         if self.options.resumable and (self._shift_ms or seen.verbatim is None):
-            raw = with_id(raw, event_id)
-        return PlayedFrame(raw, name, event_id, seen.source)
+            raw = with_id(raw, self._id_text(seen))
+        return raw
+
+    def _played(self, seen: SeenFrame) -> PlayedFrame:
+        name = self.ids.apply_text(seen.name) if self.ids else seen.name
+        return PlayedFrame(self._raw(seen), name, self._id_text(seen), seen.source)
+
+    @cached_property
+    def replaced(self) -> Mapping[bytes, bytes] | None:
+        """Recorded ids and what stands in their places, if that is all that tells the run's bytes from its view's."""
+        shifted = self._shift_ms or not self.seen.is_verbatim
+        return None if shifted and self.options.resumable else self.ids.in_place
 
     def _id_text(self, seen: SeenFrame) -> str:
         if seen.verbatim is not None and not self._shift_ms:

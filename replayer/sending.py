@@ -18,7 +18,15 @@ from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
 from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
 from graphtape.replayer.faults import Breaker
-from graphtape.replayer.following import Heartbeats, Listener, drive, events_at_max, events_of, until_over
+from graphtape.replayer.following import (
+    Heartbeats,
+    Listener,
+    drive,
+    drive_framed,
+    events_at_max,
+    events_of,
+    until_over,
+)
 from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
 from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
 from graphtape.replayer.session import Session
@@ -112,8 +120,12 @@ class Sender:
         try:
             if play.pace.is_max:
                 response = await self._open(answer.head)
-                async for frame in drive(play, self.clock):
-                    await response.write(frame.raw)
+                if response.is_chunked and self.breaker is None:
+                    async for data in drive_framed(play, self.clock, self.session.blocks):
+                        await response.write_framed(data)
+                else:
+                    async for frame in drive(play, self.clock):
+                        await response.write(frame.raw)
             else:
                 # The head comes at its recorded time after the request, also where the run itself has to queue.
                 head_ns = self.started_ns + play.head_ns - play.started_ns

@@ -18,6 +18,7 @@ from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
+from graphtape.replayer.framed import Blocks
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
 from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
@@ -65,6 +66,8 @@ class Session:
         self.runs: dict[str, Play] = {}
         self.watchers: set[Callable[[], None]] = set()
         """Called when a run starts, or a thread's state is updated."""
+        self.blocks = Blocks()
+        """The events of its views, framed for the wire."""
         self._created: Counter[int] = Counter()
         self._derived_threads = 0
         self._used: Counter[int] = Counter()

@@ -6,7 +6,9 @@ shown, and what it is derived from, is decided in `graphtape.protocol.view`; her
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from array import array
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from graphtape.cassettes.model import Ending
@@ -15,6 +17,8 @@ from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import EventId, parse_event_id, strictly_rising
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.view import View, is_flat
+from graphtape.replayer.framed import cuts
+from graphtape.replayer.plan import Pace
 
 DERIVED_IDS = "event ids"
 """What `graphtape-derived` says of ids that were made because the recording has none."""
@@ -43,15 +47,59 @@ class Comment:
     events_before: int
 
 
-@dataclass(frozen=True, slots=True)
+class Schedule(NamedTuple):
+    """When things are due at a pace; all in nanoseconds since the run was asked for."""
+
+    head: int
+    due: array[int]
+    """Of each frame."""
+    end: int
+    source_due: array[int]
+    """Of each recorded event, for the state; empty where the state follows the frames."""
+    last_due: int
+    """Of the last of them."""
+
+
+@dataclass(frozen=True, eq=False)
 class Viewed:
-    """A recorded run as a request is shown it."""
+    """A recorded run as a request is shown it; one object for all plays of it, and so are its times."""
 
     tape: Tape
     frames: tuple[SeenFrame, ...]
     derived: str
     silent: bool = False
     """The run's events were not recorded, only its answer: it can be waited for, not streamed or joined."""
+    _schedules: dict[Pace, Schedule] = field(default_factory=dict)
+
+    @cached_property
+    def cuts(self) -> array[int]:
+        """The positions at which its blocks of HTTP chunks begin."""
+        return cuts(len(frame.raw) for frame in self.frames)
+
+    @cached_property
+    def is_verbatim(self) -> bool:
+        """Whether all frames have their recorded ids."""
+        return all(frame.verbatim is not None for frame in self.frames)
+
+    def raw(self, start: int, stop: int | None) -> list[bytes]:
+        """The bytes of the frames from `start` to before `stop`, under recorded ids."""
+        return [frame.raw for frame in self.frames[start:stop]]
+
+    def schedule(self, pace: Pace) -> Schedule:
+        """The times of its frames at this pace."""
+        made = self._schedules.get(pace)
+        if made is None:
+            made = self._schedules[pace] = self._scheduled(pace)
+        return made
+
+    def _scheduled(self, pace: Pace) -> Schedule:
+        times = [self.tape.head_ns, *(frame.at_ns for frame in self.frames), self.tape.end_ns]
+        head, *due, end = pace.schedule(times)
+        # With an idle limit the rhythm is that of what is shown, and the state follows what is shown.
+        follows_frames = pace.is_max or pace.idle_limit_ns is not None
+        source_due = [] if follows_frames else pace.schedule([event.at_ns for event in self.tape.events])
+        last_due = max([*due[-1:], *source_due[-1:]], default=end)
+        return Schedule(head, array("q", due), end, array("q", source_due), last_due)
 
     def comments(self) -> list[Comment]:
         """The heartbeats of the recorded response, in order."""

@@ -52,6 +52,9 @@ class WireResponse(web.StreamResponse):
         self._fields = text_headers(head.headers)
         plain = CIMultiDict((name, value) for name, value in self._fields if name.lower() not in _FRAMING)
         super().__init__(status=head.status, reason=head.reason, headers=plain)
+        self._transport: asyncio.Transport | None = None
+        self.is_chunked = False
+        """Whether the body goes out in HTTP chunks; known when the head has been sent."""
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write as aiohttp does: one HTTP chunk.
@@ -79,7 +82,8 @@ class WireResponse(web.StreamResponse):
         aiohttp adds `Date`, `Server`, `Content-Type` and `Connection` of its own: only what frames the body stays.
         """
         http_1_0 = request.version < (1, 1)
-        chunked = self.headers.get(hdrs.TRANSFER_ENCODING) == "chunked"
+        self._transport = request.transport
+        self.is_chunked = chunked = self.headers.get(hdrs.TRANSFER_ENCODING) == "chunked"
         length = self.headers.get(hdrs.CONTENT_LENGTH)
         shaped: CIMultiDict[str] = CIMultiDict()
         for name, value in self._fields:
@@ -105,6 +109,19 @@ class WireResponse(web.StreamResponse):
             shaped.add("connection", "close")  # beside the recorded one, as the real server has it
         self.headers.clear()
         self.headers.extend(shaped)
+
+    async def write_framed(self, data: bytes | bytearray | memoryview) -> None:
+        """Write HTTP chunks, framed already, and wait if the client does not read; only where `is_chunked`.
+
+        Raises:
+            ConnectionResetError: the client has left.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        transport.write(data)
+        assert self._payload_writer is not None
+        await self._payload_writer.drain()
 
 
 async def shape_head(request: web.Request, response: web.StreamResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,9 @@ from graphtape.protocol.ids import (
     harvest,
     harvest_events,
     is_uuid,
+    may_hold_ids,
     parse_event_id,
+    places_of_ids,
     strictly_rising,
     uuid_unix_ms,
     uuid_unix_us,
@@ -113,6 +116,53 @@ def test_very_deep_bodies() -> None:
     for _ in range(5000):
         value = [value]
     assert harvest(value) == set()
+
+
+@pytest.mark.parametrize(
+    ("data", "holds"),
+    [
+        (b'{"text":"x","n":12345678}', False),
+        (b'{"id":"short"}', False),
+        (b'{"other":"chatcmpl-abcdefghijkl"}', False),
+        (f'{{"run_id":"{A}"}}'.encode(), True),
+        (f'{{"run_id":"{A.upper()}"}}'.encode(), True),
+        (f'{{"value":1,"id":"{HEX}"}}'.encode(), True),
+        (b'{"type":"ai","id":"chatcmpl-abcdefghijkl"}', True),
+        (b'event: messages/metadata\r\ndata: {"run-abcdefghijklmnop":{}}', True),
+        (b'{"type":"ai","\\u0069d":"chatcmpl-abcdefghijkl"}', True),
+    ],
+)
+def test_where_looking_for_ids_is_worth_it(data: bytes, holds: bool) -> None:
+    """Bytes without the shape of an id need not be parsed."""
+    assert may_hold_ids(data) is holds
+
+
+_REPLACED = re.compile(
+    rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])"
+)
+_PIECES = [A.encode(), HEX.encode(), b"-", b" ", b"F", b"12345678", b"abcd-", b"z", b"0" * 31, b"f" * 33]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(_PIECES), max_size=8).map(b"".join))
+def test_places(data: bytes) -> None:
+    """Ids are found by their shape exactly where a map replaces them."""
+    assert sorted(places_of_ids(data)) == [found.span() for found in _REPLACED.finditer(data)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "in_place"),
+    [
+        ({A: B}, True),
+        ({HEX: HEX[::-1]}, True),
+        ({A: "mine"}, False),
+        ({"message-1": "message-2"}, False),
+        ({}, True),
+    ],
+)
+def test_replacement_in_place(pairs: dict[str, str], in_place: bool) -> None:
+    """Only ids that may stand anywhere, and for each one of the same length."""
+    assert (IdMap(pairs).in_place is not None) is in_place
 
 
 def test_replacement_in_bytes() -> None:

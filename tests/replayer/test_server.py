@@ -113,7 +113,7 @@ async def test_bug_of_ours(kit: Any, play: Any, monkeypatch: pytest.MonkeyPatch)
 
 async def test_bug_inside_a_stream(kit: Any, play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure after the head breaks the connection; a second head would be garbage in the stream."""
-    monkeypatch.setattr("graphtape.replayer.sending.drive", lambda *_: None)
+    monkeypatch.setattr("graphtape.replayer.sending.drive_framed", lambda *_: None)
     lines: list[str] = []
     client = await play(recording(kit), log=lines.append, speed="max")
     async with client.post(f"/threads/{kit.uid(1)}/runs/stream", json=BODY) as response:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from graphtape.replayer.server import SESSION
+
 pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
 
 BODY = b'{"assistant_id":"agent","input":"hi"}'
@@ -191,3 +193,24 @@ async def test_client_that_leaves_at_max(kit: Any, play: Any) -> None:
         if status != "running":
             break
     assert status == "success"
+
+
+async def test_client_that_does_not_read_at_max(kit: Any, play: Any) -> None:
+    """What a client leaves unread holds up its own run and nobody else's."""
+    made = kit.recording()
+    events = [(1, "metadata", {}), *((1, "values", {"text": "x" * (1 << 20)}),) * 24]
+    for number in (2, 3):
+        made.run(None, kit.uid(number), {"assistant_id": "agent", "input": number}, events)
+    client = await play(made, speed="max")
+    bodies = [b'{"assistant_id":"agent","input":%d}' % number for number in (2, 3)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=1 << 12)
+    writer.write(ask("POST", "/runs/stream", body=bodies[0]))
+    async with client.post("/runs/stream", data=bodies[1]) as response:
+        assert len(await response.read()) > 24 << 20
+    runs = client.app[SESSION].runs
+    assert 0 < runs[kit.uid(2)].written < 25 == runs[kit.uid(3)].written
+    while b"0\r\n\r\n" not in await reader.read(1 << 20):
+        pass
+    assert runs[kit.uid(2)].written == 25
+    writer.close()
+    await writer.wait_closed()
