@@ -210,6 +210,23 @@ class RecordedRun:
             return None
 
     @cached_property
+    def asked_body(self) -> dict[str, Any]:
+        """What its client asked for, where the recorder asked for more."""
+        asked = self.call.cassette.asked(self.call.number)
+        if asked is None:
+            return self.body
+        theirs = {name: parsed_or_none(value) for name, value in asked.body.items() if value is not None}
+        return {**{name: value for name, value in self.body.items() if name not in asked.body}, **theirs}
+
+    @cached_property
+    def asked_options(self) -> StreamOptions | None:
+        """What its client asked to be streamed; None if the server would refuse it."""
+        try:
+            return stream_options(self.asked_body)
+        except InvalidStreamMode:
+            return None
+
+    @cached_property
     def tape(self) -> Tape | None:
         """Its events, from its own stream and what joins add to it; None if no stream of it was recorded."""
         started_ns = self.call.summary.at_ns

@@ -26,6 +26,7 @@ EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location")
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods that a foreign origin may not use; a browser sends some of them without asking first."""
 
+_PRIVATE_NETWORK = (b"access-control-allow-private-network", b"true")
 _PREFLIGHT_VARY = (
     b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers, "
     b"Access-Control-Request-Private-Network"
@@ -134,15 +135,25 @@ class OriginPolicy:
             (b"access-control-expose-headers", self._exposed),
         )
 
-    def apply(self, headers: Headers, origin: str | None, *, host: str | None = None) -> Headers:
-        """`headers` with the CORS ones replaced by ours, where the Agent Server puts them: before `vary`."""
+    def apply(
+        self, headers: Headers, origin: str | None, *, host: str | None = None, method: str = "GET"
+    ) -> Headers:
+        """`headers` with the CORS ones replaced by ours, where the Agent Server puts them: before `vary`.
+
+        Args:
+            method: of the request; an `OPTIONS` is told, whatever becomes of it, that private networks are meant.
+        """
+        last = (_PRIVATE_NETWORK,) if method == "OPTIONS" and self._welcomes(origin, host) else ()
         kept = [field for field in headers if not field[0].lower().startswith(b"access-control-")]
         made = self.response_headers(origin, host=host)
         if not made:
-            return tuple(kept)
+            return (*kept, *last)
         at = next((i for i, (name, _) in enumerate(kept) if name.lower() == b"vary"), len(kept))
         vary: Headers = () if _varies_by_origin(headers) else ((b"vary", b"Origin"),)
-        return (*kept[:at], *made, *kept[at:], *vary)
+        return (*kept[:at], *made, *kept[at:], *vary, *last)
+
+    def _welcomes(self, origin: str | None, host: str | None) -> bool:
+        return origin is None or self.allows(origin, host=host)
 
     def refuses(self, method: str, origin: str | None, *, host: str | None = None) -> str | None:
         """The words of the 403 for a foreign page that would change something; None if it may pass."""
@@ -181,7 +192,7 @@ class OriginPolicy:
         # The server announces private network access and refuses it all the same (observed).
         if get(headers, b"access-control-request-private-network") is not None:
             failures.append("private-network")
-        last = ((b"access-control-allow-private-network", b"true"),)
+        last = (_PRIVATE_NETWORK,)
         if failures:
             return _preflight(
                 400, "Bad Request", (*vary, *made), "Disallowed CORS " + ", ".join(failures), last

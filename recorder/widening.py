@@ -15,7 +15,8 @@ from typing import Final
 
 import orjson
 
-from graphtape.protocol.modes import BodySchema, StreamOptions, refusal, stream_options
+from graphtape.protocol.bodies import BodySchema, refusal
+from graphtape.protocol.modes import StreamOptions, stream_options
 from graphtape.protocol.sse import Block
 from graphtape.protocol.view import narrowable
 from graphtape.recorder.spans import NotJson, members, with_members

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graphtape.protocol.bodies import BodySchema, refusal
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.joining import JoinFilter, ThreadFilter
 from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep
@@ -144,3 +145,12 @@ def invalid_json(turn: Turn) -> Reply:
         )
         return Reply(json_plan(422, {"detail": text}), note=text)
     return Reply(json_plan(422, {"detail": "Invalid JSON in request body"}))
+
+
+def refused_body(turn: Turn, schema: BodySchema) -> Reply | None:
+    """The server's 422 for a body that is no JSON or not of its form; None if it takes it."""
+    body = turn.asked.json
+    if body is None and turn.asked.body.strip() != b"null":
+        return invalid_json(turn)
+    text = refusal(body, schema)
+    return Reply(json_plan(422, {"detail": text})) if text is not None else None

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
 from graphtape.replayer import run_answers as runs
 from graphtape.replayer import thread_answers as threads
 from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
+from graphtape.replayer.plan import Head, Plan
 from graphtape.replayer.replies import Asked, json_plan, origin_headers, refusal_plan
 from graphtape.replayer.session import Session
 from graphtape.replayer.start_answers import start_run
@@ -41,15 +43,21 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.SEARCH_THREADS: threads.search_threads,
     _O.COUNT_THREADS: threads.count_threads,
     _O.GET_THREAD: threads.with_thread(threads.read_thread),
-    _O.UPDATE_THREAD: threads.with_thread(threads.update_thread),
+    _O.UPDATE_THREAD: threads.with_thread(
+        threads.update_thread, BodySchema.PATCH_THREAD, unknown=Refusal(404, "Not Found")
+    ),
     _O.DELETE_THREAD: threads.with_thread(threads.delete_thread),
     _O.GET_STATE: threads.with_thread(threads.read_state),
     _O.GET_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at),
-    _O.SEARCH_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at),
-    _O.UPDATE_STATE: threads.with_thread(threads.update_state),
+    _O.SEARCH_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at, BodySchema.STATE_AT_CHECKPOINT),
+    _O.UPDATE_STATE: threads.with_thread(threads.update_state, BodySchema.UPDATE_STATE),
     _O.GET_HISTORY: threads.with_thread(threads.read_history),
-    _O.SEARCH_HISTORY: threads.with_thread(threads.read_history),
-    _O.COPY_THREAD: threads.with_thread(threads.copy_thread),
+    _O.SEARCH_HISTORY: threads.with_thread(threads.read_history, BodySchema.SEARCH_STATES),
+    _O.COPY_THREAD: threads.with_thread(
+        threads.copy_thread,
+        no_uuid=Refusal(400, "badly formed hexadecimal UUID string"),
+        unknown=Refusal(409, "Conflict"),
+    ),
     _O.JOIN_THREAD_STREAM: threads.join_thread_stream,
 }
 
@@ -107,7 +115,12 @@ def _unrouted(turn: Turn) -> Reply:
         host = turn.asked.headers.get("host", "")
         query = f"?{turn.asked.query_text}" if turn.asked.query_text else ""
         location = f"http://{host}{elsewhere}{query}" if host else f"{elsewhere}{query}"
-        return Reply(json_plan(307, b"", extra=((b"location", location.encode("utf-8", "replace")),)))
+        fields = (
+            (b"content-length", b"0"),
+            (b"location", location.encode("utf-8", "replace")),
+            (b"vary", b"Origin"),
+        )
+        return Reply(Plan(Head(307, "Temporary Redirect", fields), 0, (), 0))
     methods = allowed_methods(path)
     if methods:
         return Reply(

@@ -98,7 +98,7 @@ class Matcher:
         compared = [(run, self._differences(run, query)) for run in candidates]
         equal = [run for run, found in compared if not found]
         if equal:
-            return self._among_equal(equal, query, used)
+            return self._among_equal(_without_refusals_of_others(equal, query), query, used)
         playable = [(run, found) for run, found in compared if not run.refused]
         if self.mode == "nearest" and playable:
             return self._nearest(playable, query, used)
@@ -184,10 +184,26 @@ class Matcher:
         )
 
 
+_REFUSED_FOR_ITS_BODY = (400, 422)
+"""Statuses of refusals that depend on the request alone, not on what else is going on."""
+
+
+def _without_refusals_of_others(equal: list[RecordedRun], query: RunQuery) -> list[RecordedRun]:
+    """Without the recorded refusals of other bodies; only those of this very body, if it was never taken.
+
+    What a run is not compared by may be just what was refused.
+    """
+    refused = [run for run in equal if run.call.summary.status in _REFUSED_FOR_ITS_BODY]
+    own = [run for run in equal if run.body == query.body]
+    if own and all(run in refused for run in own):
+        return own
+    return [run for run in equal if run not in refused or run in own] or equal
+
+
 def _likeness(run: RecordedRun, query: RunQuery) -> tuple[bool, bool, bool]:
     """Preferences among equal recordings: asked for the same way, with the same modes, from the same checkpoint."""
     return (
         run.answer != query.answer,
-        run.options != query.options,
+        run.asked_options != query.options,
         bool(query.body.get("checkpoint")) and run.body.get("checkpoint") != query.body.get("checkpoint"),
     )

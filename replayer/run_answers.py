@@ -35,6 +35,7 @@ from graphtape.replayer.twin import wait_answer
 
 _HALF_SECOND_NS = 500_000_000
 _RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
+_NO_RUN_FOUND = "No runs found to cancel."
 _NO_RUN_TO_CANCEL = (
     "No matching runs to cancel. Please verify the thread ID and run IDs are correct, "
     "and the runs haven't been deleted or completed."
@@ -139,7 +140,9 @@ def get_run(turn: Turn) -> Answer:
     if isinstance(found, Reply):
         return found
     thread, play = found
-    if play is None or thread is None or play.rolled_back:
+    if thread is None:
+        return Reply(refusal_plan(404, f"Thread with ID {turn.params['thread_id']} not found"))
+    if play is None or play.rolled_back:
         return Reply(refusal_plan(404, "Not Found"))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
@@ -170,7 +173,9 @@ def cancel_run(turn: Turn) -> Answer:
     if isinstance(found, Reply):
         return found
     _, play = found
-    if play is None or not _can_be_cancelled(play, turn.now_ns):
+    if play is None or play.rolled_back:
+        return Reply(refusal_plan(404, _NO_RUN_FOUND))
+    if not _can_be_cancelled(play, turn.now_ns):
         return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
     end_run(turn, play, rollback=turn.asked.all_of("action")[-1:] == ["rollback"])
     if turn.asked.flag("wait"):

@@ -31,7 +31,7 @@ from graphtape.replayer.dispatch import answer as answer_of
 from graphtape.replayer.faults import Faults
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
 from graphtape.replayer.plan import Head, Pace
-from graphtape.replayer.replies import Asked, json_plan
+from graphtape.replayer.replies import Asked, json_plan, origin_headers
 from graphtape.replayer.sending import Sender
 from graphtape.replayer.session import Options, Session
 from graphtape.replayer.showing import shown_target
@@ -107,7 +107,8 @@ class _Mock:
         def finish_head(head: Head) -> Head:
             own = f"http://{host}" if host else ""
             headers = tuple((name, self._location(name, value, own)) for name, value in head.headers)
-            return replace(head, headers=self.origins.apply(headers, origin, host=host))
+            ours = self.origins.apply(headers, origin, host=host, method=request.method)
+            return replace(head, headers=ours)
 
         sender = Sender(request, self.session, self.clock, started_ns, finish_head)
         what = f"{request.method} {shown_target(target)}"
@@ -181,7 +182,8 @@ class _Mock:
 
     async def _preflight(self, request: web.Request, origin: str, host: str | None) -> web.StreamResponse:
         preflight = self.origins.preflight(origin, request.raw_headers, host=host)
-        response = WireResponse(Head(preflight.status, preflight.reason, preflight.headers))
+        headers = (*origin_headers(self.session.first_answered), *preflight.headers)
+        response = WireResponse(Head(preflight.status, preflight.reason, headers))
         await response.prepare(request)
         await response.write(preflight.body)
         await response.write_eof()

@@ -6,17 +6,18 @@ and 9); then a recorded run; only then a miss.
 
 from __future__ import annotations
 
+from graphtape.protocol.bodies import BodySchema, run_refusal
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import is_uuid
-from graphtape.protocol.modes import BodySchema, refusal, stream_options
+from graphtape.protocol.modes import stream_options
 from graphtape.replayer.answers import (
     Answer,
     Reply,
     RunStream,
     RunWait,
     Turn,
-    invalid_json,
     not_recorded,
+    refused_body,
     refused_view,
 )
 from graphtape.replayer.describing import WAIT_HOW, assistant_of
@@ -45,15 +46,14 @@ def start_run(turn: Turn) -> Answer:
     route = turn.resolved.route if turn.resolved else None
     assert route is not None
     answer = route.answer.value if route.answer else "stream"
-    body = turn.asked.json
-    schema = BodySchema.STATEFUL if route.stateful else BodySchema.STATELESS
-    refused = _refused_body(turn, BodySchema.CREATE if answer == "create" else schema)
+    refused = _refused(turn, answer, stateful=route.stateful)
     if refused is not None:
         return refused
+    body = turn.asked.json
     thread: SessionThread | None = None
     thread_id = turn.params.get("thread_id")
     if thread_id is not None:
-        found = _thread_of(turn, thread_id, answer, body)
+        found = _thread_of(turn, thread_id, body)
         if isinstance(found, Reply):
             return found
         thread = found
@@ -90,22 +90,43 @@ def end_run(turn: Turn, play: Play, *, rollback: bool) -> None:
     play.rolled_back = play.rolled_back or rollback
 
 
-def _refused_body(turn: Turn, schema: BodySchema) -> Reply | None:
-    body = turn.asked.json
-    if body is None and turn.asked.body.strip() != b"null":
-        return invalid_json(turn)
-    text = refusal(body, schema)
-    return Reply(refusal_plan(422, text)) if text is not None else None
+_SCHEMAS = {
+    (True, True): BodySchema.CREATE_STATEFUL,
+    (True, False): BodySchema.CREATE_STATELESS,
+    (False, True): BodySchema.STATEFUL,
+    (False, False): BodySchema.STATELESS,
+}
+"""By (created in the background, has a thread)."""
 
 
-def _thread_of(turn: Turn, thread_id: str, answer: str, body: Json) -> SessionThread | Reply:
-    if not is_uuid(thread_id):
+def _refused(turn: Turn, answer: str, *, stateful: bool) -> Reply | None:
+    """What the server refuses whatever its runs and threads, in its order; None if it would look for them."""
+    misshapen = refused_body(turn, _SCHEMAS[answer == "create", stateful])
+    if misshapen is not None:
+        return None if _was_taken(turn) else misshapen
+    thread_id = turn.params.get("thread_id")
+    if thread_id is not None and not is_uuid(thread_id):
         recorded = plain_answer(turn)
         if recorded is not None:
             return recorded
         if answer == "create":
             return Reply(refusal_plan(422, "Invalid thread ID"))
         return Reply(refusal_plan(400, "badly formed hexadecimal UUID string"))
+    refused = run_refusal(turn.asked.json, stateful=stateful)
+    if refused is None or _was_taken(turn):
+        return None
+    return Reply(refusal_plan(refused.status, refused.detail))
+
+
+def _was_taken(turn: Turn) -> bool:
+    """Whether the recorded server took this very body: its rules are then not those of the server that we know."""
+    body = turn.asked.json
+    return isinstance(body, dict) and any(
+        run.body == body and run.options is not None and not run.refused for run in turn.session.tapes.runs
+    )
+
+
+def _thread_of(turn: Turn, thread_id: str, body: Json) -> SessionThread | Reply:
     thread = turn.session.thread(thread_id)
     if thread is None and body.get("if_not_exists") == "create":
         thread = turn.session.create_thread(None, thread_id.lower(), {})

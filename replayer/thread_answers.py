@@ -6,6 +6,7 @@ Pure. One rule: as recorded where the same stage was recorded, else derived from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import orjson
 
 from graphtape.cassettes.runs import RecordedCall, RecordedStep
+from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
-from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, invalid_json, not_recorded
+from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
 from graphtape.replayer.describing import assistant_of
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
@@ -30,24 +32,46 @@ _HOW = (
     "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
 )
 
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
+"""As the server reads a number in a query."""
+
 _OWN_ID = frozenset(("thread_id",))
 """What two clients that create the same thread give differently."""
 
 
-def with_thread(answer: Callable[[Turn, SessionThread], Answer]) -> Callable[[Turn], Answer]:
-    """The answer for a thread that exists, or the server's refusal."""
+_NO_UUID = Refusal(422, "Invalid thread ID: must be a UUID")
+_UNKNOWN_THREAD = Refusal(404, "Thread with ID {thread_id} not found")
+
+
+def with_thread(
+    answer: Callable[[Turn, SessionThread], Answer],
+    schema: BodySchema | None = None,
+    *,
+    no_uuid: Refusal = _NO_UUID,
+    unknown: Refusal = _UNKNOWN_THREAD,
+) -> Callable[[Turn], Answer]:
+    """The answer for a thread that exists, or the server's refusal.
+
+    Args:
+        schema: of the body, where the server looks at it before it looks for the thread.
+        no_uuid: its answer to an id that is none.
+        unknown: its answer to one of no thread.
+    """
 
     def found(turn: Turn) -> Answer:
         thread_id = turn.params.get("thread_id", "")
         if not is_uuid(thread_id):
-            return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+            return Reply(refusal_plan(*no_uuid))
+        refused = refused_body(turn, schema) if schema is not None else None
+        if refused is not None:
+            return refused
         thread = turn.session.thread(thread_id)
         if thread is None:
             # A recorded refusal is a recording like any other.
             recorded = plain_answer(turn)
             if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
                 return recorded
-            return Reply(refusal_plan(404, f"Thread with ID {thread_id} not found"))
+            return Reply(refusal_plan(unknown.status, unknown.detail.format(thread_id=thread_id)))
         return answer(turn, thread)
 
     return found
@@ -55,16 +79,13 @@ def with_thread(answer: Callable[[Turn, SessionThread], Answer]) -> Callable[[Tu
 
 def create_thread(turn: Turn) -> Answer:
     """`POST /threads`: the n-th gets the id of the n-th recorded creation."""
+    refused = refused_body(turn, BodySchema.CREATE_THREAD)
+    if refused is not None:
+        return refused
     body = turn.asked.json
-    if body is None:
-        return invalid_json(turn)
-    if not isinstance(body, dict):
-        shown = turn.asked.body.decode("utf-8", "replace")
-        text = f'{shown} is not of type "object"\n\nFailed validating "type" in schema\n\nOn instance:\n    {shown}'
-        return Reply(refusal_plan(422, text))
-    brought = body.get("thread_id")
+    brought = body.get("thread_id") or None
     if brought is not None:
-        if not isinstance(brought, str) or not is_uuid(brought):
+        if not is_uuid(brought):
             return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
         brought = brought.lower()
         existing = turn.session.started_thread(brought)
@@ -164,6 +185,9 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
 
 def read_history(turn: Turn, thread: SessionThread) -> Answer:
     """`GET` and `POST /threads/{t}/history`: newest first; one state unless a limit is given."""
+    asked_limit = turn.asked.all_of("limit") if turn.asked.method == "GET" else []
+    if asked_limit and not _INTEGER.fullmatch(asked_limit[-1]):
+        return Reply(refusal_plan(422, f"Invalid limit {asked_limit[-1]}"))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
@@ -215,13 +239,8 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
 
 def update_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`PATCH /threads/{t}`: metadata is merged."""
-    body = turn.asked.json
-    if not isinstance(body, dict):
-        return invalid_json(turn)
     recorded = plain_answer(turn)
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        thread.metadata.update(metadata)
+    thread.metadata.update(turn.asked.json.get("metadata") or {})
     return recorded or read_thread(turn, thread)
 
 
@@ -236,13 +255,17 @@ def delete_thread(turn: Turn, thread: SessionThread) -> Answer:
 
 def search_threads(turn: Turn) -> Answer:
     """`POST /threads/search`: as recorded at the same stage, else the threads of this session, newest first."""
-    if turn.asked.body and not isinstance(turn.asked.json, dict):
-        return invalid_json(turn)
+    refused = refused_body(turn, BodySchema.SEARCH_THREADS)
+    if refused is not None:
+        return refused
+    for thread_id in turn.asked.json.get("ids") or ():
+        if not is_uuid(thread_id):
+            return Reply(refusal_plan(400, f"Invalid thread ID {thread_id}"))
     recorded = _recorded_overview(turn)
     if recorded is not None:
         return recorded
     rows = _matching(turn)
-    body = turn.asked.json if isinstance(turn.asked.json, dict) else {}
+    body = turn.asked.json
     offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
     page = rows[offset : offset + limit]
     more = len(rows) > offset + limit
@@ -257,8 +280,9 @@ def search_threads(turn: Turn) -> Answer:
 
 def count_threads(turn: Turn) -> Answer:
     """`POST /threads/count`: a bare number."""
-    if turn.asked.body and not isinstance(turn.asked.json, dict):
-        return invalid_json(turn)
+    refused = refused_body(turn, BodySchema.COUNT_THREADS)
+    if refused is not None:
+        return refused
     recorded = _recorded_overview(turn)
     if recorded is not None:
         return recorded
@@ -298,7 +322,7 @@ def _recorded_overview(turn: Turn) -> Reply | None:
 
 
 def _matching(turn: Turn) -> list[Json]:
-    body = turn.asked.json if isinstance(turn.asked.json, dict) else {}
+    body = turn.asked.json
     metadata, status, values = body.get("metadata") or {}, body.get("status"), body.get("values") or {}
     ids = body.get("ids")
     rows = []

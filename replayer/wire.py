@@ -106,7 +106,11 @@ class WireResponse(web.StreamResponse):
         if http_1_0:
             shaped.add("connection", "keep-alive" if self.keep_alive else "close")
         elif not self.keep_alive:
-            shaped.add("connection", "close")  # beside the recorded one, as the real server has it
+            # Beside the recorded one and before the framing of a stream, as the real server has it.
+            framing = shaped.popall(hdrs.TRANSFER_ENCODING, [])
+            shaped.add("connection", "close")
+            for value in framing:
+                shaped.add("transfer-encoding", value)
         self.headers.clear()
         self.headers.extend(shaped)
 

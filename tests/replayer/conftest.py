@@ -12,8 +12,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from graphtape.cassettes.clock import FakeClock
+from graphtape.cassettes.model import Asked as AskedRecord
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.reader import Cassette
+from graphtape.cassettes.records import Record
 from graphtape.cassettes.runs import Tapes, read_tapes
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.replayer import make_app
@@ -74,11 +76,17 @@ class Recording:
         head_ms: float = 1,
         end_ms: float = 0,
         start_ms: float | None = None,
+        widened_from: Mapping[str, bytes | None] | None = None,
     ) -> int:
-        """One exchange; `reads` are (milliseconds after the one before, bytes). Returns its number."""
+        """One exchange; `reads` are (milliseconds after the one before, bytes). Returns its number.
+
+        `widened_from` are the members that the client's own body had, where the recorder asked for more.
+        """
         writer = self._writer
         now_ms = self.now_ms + 1 if start_ms is None else start_ms
         number = writer.request(int(now_ms * MS), method, target, ((b"host", b"127.0.0.1:2025"), *asked))
+        if widened_from is not None:
+            writer.add(Record(number, int(now_ms * MS), AskedRecord(int(now_ms * MS), widened_from)))
         if body is not None:
             writer.request_body(
                 number, int(now_ms * MS), body if isinstance(body, bytes) else orjson.dumps(body)

@@ -34,6 +34,8 @@ def test_slash_too_many(kit: Any) -> None:
     reply = kit.ask(kit.session(kit.recording()), "GET", f"/threads/{kit.uid(1)}/?a=1", host="localhost:2024")
     assert reply.plan.head.status == 307
     assert head(reply, "location") == f"http://localhost:2024/threads/{kit.uid(1)}?a=1"
+    made = [(name, value) for name, value in reply.head.headers if name != b"location"]
+    assert made == [(b"content-length", b"0"), (b"vary", b"Origin")]
 
 
 def test_other_protocol(kit: Any) -> None:

@@ -92,6 +92,18 @@ def test_same_modes_first(kit: Any) -> None:
     assert numbers(tapes, query(body("hi", stream_mode="updates"), stateful=False), 3) == [1, 0, 1]
 
 
+def test_what_a_widened_run_was_asked_for_counts(kit: Any) -> None:
+    """Of equal recordings one whose client asked for the same modes comes first, whatever the recorder asked for."""
+    recording = kit.recording()
+    wide = body("hi", stream_mode=["values", "updates"], stream_subgraphs=True)
+    for number, mode in ((11, None), (12, b'"updates"')):
+        theirs = {"stream_mode": mode, "stream_subgraphs": None}
+        recording.run(recording.thread(number - 10), kit.uid(number), wide, widened_from=theirs)
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi", stream_mode="updates")), 1) == [1]
+    assert numbers(tapes, query(body("hi")), 1) == [0]
+
+
 def test_same_way_first(kit: Any) -> None:
     """A recording made by `wait` answers `wait` first, `stream` only if nothing was streamed."""
     recording = kit.recording()
@@ -163,6 +175,21 @@ def test_recorded_refusal_matches(kit: Any) -> None:
     tapes = kit.tapes(recording)
     assert choose(tapes, query(body("bad"))).run.refused
     assert isinstance(choose(tapes, query(body("good")), mode="nearest"), Miss)
+
+
+def test_refusal_of_what_is_not_compared(kit: Any) -> None:
+    """A recorded refusal answers the very body that was refused, and no other; 409 is no refusal of the body."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    path = f"/threads/{thread_id}/runs/stream"
+    hook = {"webhook": "http://nowhere.invalid/"}
+    recording.json("POST", path, {"detail": "no"}, body("hi", **hook), status=422)
+    recording.run(thread_id, kit.uid(2), body("hi"))
+    recording.json("POST", path, {"detail": "busy"}, body("hi"), status=409)
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi", **hook)), 2) == [0, 0]
+    assert numbers(tapes, query(body("hi")), 2) == [1, 2]
+    assert numbers(tapes, query(body("hi", webhook="http://elsewhere.invalid/")), 1) == [1]
 
 
 @pytest.mark.parametrize("mode", ["strict", "nearest"])

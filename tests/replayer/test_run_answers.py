@@ -39,7 +39,9 @@ def test_ids_that_are_no_uuids(kit: Any, session: Any, suffix: str) -> None:
 def test_unknown_run(kit: Any, session: Any, thread: int, run: int) -> None:
     """A stream of an unknown run is 200 with an error event after half a second; the run itself is 404."""
     path = run_path(kit, thread, run)
-    assert kit.ask(session, "GET", path).plan.head.status == 404
+    reply = kit.ask(session, "GET", path)
+    what = "Not Found" if thread == 1 else f"Thread with ID {kit.uid(thread)} not found"
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (404, what)
     reply = kit.ask(session, "GET", f"{path}/stream")
     assert reply.plan.head.status == 200
     assert reply.plan.parts[0].due_ns == 500 * kit.MS
@@ -73,7 +75,7 @@ def test_join_answers(kit: Any, session: Any) -> None:
 
 
 def test_cancel(kit: Any, session: Any) -> None:
-    """Cancelling interrupts run and thread where they are; a second time there is nothing to cancel."""
+    """Cancelling interrupts run and thread where they are; again nothing matches; an unknown run is not found."""
     path = f"{run_path(kit)}/cancel"
     assert kit.ask(session, "POST", path, now_ms=15).plan.head.status == 202
     assert kit.value(kit.ask(session, "GET", run_path(kit), now_ms=99))["status"] == "interrupted"
@@ -81,6 +83,9 @@ def test_cancel(kit: Any, session: Any) -> None:
     assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=99))["values"] == {}
     again = kit.ask(session, "POST", path, now_ms=99)
     assert (again.plan.head.status, kit.value(again)["detail"][:27]) == (404, "No matching runs to cancel.")
+    for thread, run in ((1, 99), (99, 2)):
+        unknown = kit.ask(session, "POST", f"{run_path(kit, thread, run)}/cancel")
+        assert (unknown.plan.head.status, kit.value(unknown)["detail"]) == (404, "No runs found to cancel.")
 
 
 def test_rollback(kit: Any, session: Any) -> None:

@@ -70,6 +70,22 @@ async def test_loopback_origin(kit: Any, play: Any) -> None:
     async with client.options("/runs/stream", headers=asked) as response:
         assert (response.status, await response.text()) == (200, "OK")
         assert response.headers["access-control-allow-headers"] == "x-a"
+        assert "date" not in response.headers  # the recorded answer has none
+
+
+async def test_options_that_is_no_preflight(kit: Any, play: Any) -> None:
+    """The server tells every OPTIONS about private networks, last of all; a foreign page is told nothing."""
+    made = kit.recording()
+    made.json("GET", "/info", {})
+    client = await play(made)
+    async with client.options("/threads") as response:
+        assert response.status == 405
+        assert list(response.headers.items())[-1] == ("access-control-allow-private-network", "true")
+    async with client.options("/threads", headers={"Origin": "https://elsewhere.invalid"}) as response:
+        assert "access-control-allow-private-network" not in response.headers
+    preflight = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+    async with client.options("/threads", headers=preflight) as response:
+        assert [name.lower() for name in response.headers][:2] == ["date", "server"]
 
 
 async def test_large_body(kit: Any, play: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,19 @@ def one_run(kit: Any, body: Any = BODY, **more: Any) -> Any:
         ("/threads/nope/runs/wait", BODY, 400, "badly formed hexadecimal UUID string"),
         ("/threads/nope/runs", BODY, 422, "Invalid thread ID"),
         ("/threads/{9}/runs/stream", BODY, 404, "Thread or assistant not found."),
+        ("/threads/{1}/runs/stream", {**BODY, "on_disconnect": "x"}, 422, '"x" is not one of "cancel" or'),
+        ("/threads/{1}/runs", {**BODY, "if_not_exists": "x"}, 422, '"x" is not one of "create" or'),
+        ("/threads/{1}/runs/wait", {**BODY, "checkpoint_id": "x"}, 422, "Invalid checkpoint ID"),
+        (
+            "/runs/stream",
+            {**BODY, "command": {"resume": 1}},
+            400,
+            "You must provide a thread_id when resuming.",
+        ),
+        # Of several reasons the one that the server comes upon first.
+        ("/threads/nope/runs/stream", {**BODY, "durability": 1}, 422, '1 is not of type "string"'),
+        ("/threads/nope/runs/stream", {**BODY, "webhook": "/x"}, 400, "badly formed hexadecimal UUID string"),
+        ("/threads/{9}/runs/stream", {**BODY, "webhook": "/x"}, 422, "Loopback webhooks"),
     ],
 )
 def test_what_the_server_refuses(kit: Any, path: str, body: Any, status: int, detail: str) -> None:
@@ -46,6 +59,15 @@ def test_what_the_server_refuses(kit: Any, path: str, body: Any, status: int, de
     reply = kit.ask(session, "POST", path, body)
     assert reply.plan.head.status == status
     assert detail in kit.value(reply)["detail"]
+
+
+def test_what_the_recorded_server_took(kit: Any) -> None:
+    """A body that was recorded as taken is never refused: that server has other rules than the one we know."""
+    body = {**BODY, "webhook": "http://localhost:9/done", "durability": None}
+    session = kit.session(one_run(kit, body))
+    path = f"/threads/{kit.uid(1)}/runs/stream"
+    assert isinstance(kit.ask(session, "POST", path, body), RunStream)
+    assert kit.ask(session, "POST", path, {**body, "metadata": {}}).plan.head.status == 422
 
 
 def test_recorded_response(kit: Any) -> None:

@@ -96,6 +96,38 @@ def test_unknown_thread(kit: Any, two_creations: Any) -> None:
         assert kit.ask(session, "GET", f"/threads/nope{path}").plan.head.status == 422
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "detail"),
+    [
+        ("POST", "/threads/search", {"limit": -1}, 422, "-1 is less than the minimum of 1"),
+        ("POST", "/threads/search", {"status": "x"}, 422, '"x" is not one of "idle", "busy" or 2 other'),
+        ("POST", "/threads/search", {"ids": ["x"]}, 400, "Invalid thread ID x"),
+        ("POST", "/threads/search", b"", 422, "Invalid JSON in request body"),
+        ("POST", "/threads/count", b"[]", 422, '[] is not of type "object"'),
+        ("POST", "/threads/{}/history", b"{", 422, "Invalid JSON in request body"),
+        ("POST", "/threads/{}/history", {"limit": 0}, 422, "0 is less than the minimum of 1"),
+        ("GET", "/threads/{}/history?limit=x", None, 422, "Invalid limit x"),
+        ("POST", "/threads/{}/state", b"", 422, "Invalid JSON in request body"),
+        ("POST", "/threads/{}/state/checkpoint", {}, 422, '"checkpoint" is a required property'),
+        ("PATCH", "/threads/{}", {"metadata": 1}, 422, '1 is not of type "object"'),
+        ("PATCH", "/threads/{unknown}", {"metadata": 1}, 422, '1 is not of type "object"'),
+        ("PATCH", "/threads/{unknown}", {}, 404, "Not Found"),
+        ("POST", "/threads/{unknown}/copy", None, 409, "Conflict"),
+        ("POST", "/threads/nope/copy", None, 400, "badly formed hexadecimal UUID string"),
+    ],
+)
+def test_what_the_server_refuses(  # noqa: PLR0917 - the cell
+    kit: Any, method: str, path: str, body: Any, status: int, detail: str, two_creations: Any
+) -> None:
+    """In its words, and the body is looked at before the thread."""
+    session = kit.session(two_creations)
+    thread_id = kit.value(create(kit, session, {}))["thread_id"]
+    path = path.replace("{unknown}", kit.uid(77)).replace("{}", thread_id)
+    reply = kit.ask(session, method, path, body)
+    assert reply.plan.head.status == status
+    assert kit.value(reply)["detail"].startswith(detail)
+
+
 def test_new_thread_is_empty(kit: Any, two_creations: Any) -> None:
     """A brand-new thread has the server's empty state and no history, whatever was recorded."""
     session = kit.session(two_creations)

@@ -60,7 +60,9 @@ def test_history_from_checkpoints(kit: Any) -> None:
     assert [state["values"] for state in history] == [{"n": 2}, {"n": 1}, {"n": 0}]
     assert history[0]["parent_checkpoint_id"] == history[1]["checkpoint_id"] == kit.uid(101)
     assert read(kit, session, "/history") == history[:1]
-    assert read(kit, session, "/history", {"limit": 9, "before": kit.uid(102)}) == history[1:]
+    assert (
+        read(kit, session, "/history", {"limit": 9, "before": {"checkpoint_id": kit.uid(102)}}) == history[1:]
+    )
     assert read(kit, session, "/state") == history[0]
     assert read(kit, session, f"/state/{kit.uid(100)}") == history[2]
 

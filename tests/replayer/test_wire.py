@@ -95,7 +95,7 @@ async def test_connection_close(kit: Any, play: Any) -> None:
     path = f"/threads/{kit.uid(1)}/runs/stream"
     answer = await exchange(client, ask("POST", path, b"connection: close", body=BODY))
     assert b"connection: keep-alive\r\n" in answer
-    assert b"connection: close\r\n" in answer
+    assert b"\r\nconnection: close\r\ntransfer-encoding: chunked\r\n" in answer
     assert answer.endswith(b"0\r\n\r\n")
 
 
