@@ -104,6 +104,10 @@ class RecordedCall:
     def request_body(self) -> bytes:
         return self.cassette.request(self.number)[1]
 
+    def request_json(self) -> Any:
+        """The request body as JSON; None if it is none."""
+        return parsed_or_none(self.request_body())
+
     def exchange(self) -> Exchange:
         return self.cassette.exchange(self.number)
 
@@ -171,6 +175,10 @@ class RecordedRun:
     """A client cancelled it, left it, or started another in its place, while it ran: that is why it ended."""
     cancel: RecordedCall | None = None
     """The request that cancelled it."""
+    displaced_by: RecordedRun | None = None
+    """The run of the same thread that was started in its place."""
+    told_over: tuple[Moment, str] | None = None
+    """If no response of its own has shown its end: when a join or a read first did, and its status."""
 
     @property
     def answer(self) -> str:
@@ -340,6 +348,8 @@ class RecordedThread:
     created: RecordedCall | None = None
     steps: list[RecordedStep] = field(default_factory=list)
     reads: list[RecordedCall] = field(default_factory=list)
+    copies: list[RecordedCall] = field(default_factory=list)
+    """The requests that copied it."""
 
     def stage_at(self, moment: Moment) -> tuple[int, bool]:
         """(steps done, whether one was in flight) at a moment of the recording."""
@@ -408,6 +418,7 @@ def _mark_displaced(thread: RecordedThread) -> None:
         for earlier in thread.steps[:position]:
             if earlier.run is not None and step.call.started < earlier.done:
                 earlier.run.cancelled = True
+                earlier.run.displaced_by = step.run
 
 
 def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:
@@ -435,6 +446,12 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
     thread_id = call.params.get("thread_id")
     if thread_id is None:
         return
+    if route.operation is Operation.COPY_THREAD and succeeded:
+        copied = call.json()
+        if isinstance(copied, dict) and isinstance(copied.get("thread_id"), str):
+            _thread(tapes, copied["thread_id"], call).created = call
+            _thread(tapes, thread_id, call).copies.append(call)
+        return
     run_id = call.params.get("run_id")
     if (
         run_id is not None
@@ -442,6 +459,8 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         and route.operation in (Operation.JOIN_RUN_STREAM, Operation.JOIN_RUN)
     ):
         by_run[run_id].joins.append(call)
+        if _left_cancelling(call, by_run[run_id]):
+            by_run[run_id].cancelled = True
     if succeeded and run_id in by_run and route.operation is Operation.CANCEL_RUN:
         by_run[run_id].cancelled = True
         by_run[run_id].cancel = by_run[run_id].cancel or call
@@ -451,6 +470,14 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
             thread.steps.append(RecordedStep(call, None, call.ended))
         elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
             thread.reads.append(call)
+
+
+def _left_cancelling(join: RecordedCall, run: RecordedRun) -> bool:
+    """Whether the reader of a run left it while it went on, and asked that this should end it."""
+    flags = [value.lower() for name, value in join.query if name == "cancel_on_disconnect"]
+    left = join.summary.ending is Ending.CLIENT_LEFT and flags[-1:] in (["true"], ["yes"], ["1"])
+    went_on = run.answer == "create" or run.call.ended >= join.ended
+    return left and went_on
 
 
 def _thread(tapes: Tapes, thread_id: str, call: RecordedCall) -> RecordedThread:
@@ -484,14 +511,17 @@ def _run_done(run: RecordedRun) -> Moment:
     """
     if run.answer != "create" and run.call.summary.ending is Ending.COMPLETE:
         return run.call.ended
+    told = _first_terminal_read(run)
     ends = [join.ended for join in run.joins if join.summary.ending is Ending.COMPLETE]
-    if ends:
-        return min(ends)
-    terminal = _first_terminal_read(run)
-    return terminal if terminal is not None else run.call.ended
+    if told is not None:
+        ends.append(told[0])
+    if not ends:
+        return run.call.ended
+    run.told_over = min(ends), told[1] if told is not None else ""
+    return min(ends)
 
 
-def _first_terminal_read(run: RecordedRun) -> Moment | None:
+def _first_terminal_read(run: RecordedRun) -> tuple[Moment, str] | None:
     if run.thread is None or run.run_id is None:
         return None
     for read in run.thread.reads:
@@ -502,5 +532,5 @@ def _first_terminal_read(run: RecordedRun) -> Moment | None:
         ):
             found = read.json()
             if isinstance(found, dict) and found.get("status") not in ("pending", "running"):
-                return read.started
+                return read.started, str(found.get("status"))
     return None

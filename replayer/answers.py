@@ -63,8 +63,6 @@ class RunWait:
     head: Head
     body: Plan | None
     """The recorded answer; None to derive it from the events when they have been shown."""
-    late: bool = False
-    """The run was over when this was asked."""
     starts: bool = False
     """This request started the run: it moves it, and its leaving may end it."""
     cancel_on_disconnect: bool = False

@@ -1,6 +1,6 @@
-"""What a run object says that its events do not: as recorded, else as far as the recording shows.
+"""Objects of a run and of a thread as this session's clients may see them now.
 
-Pure. One rule: ids are those that the run goes by in this session.
+Pure. One rule: as recorded with today's status, else as far as the streams show.
 """
 
 from __future__ import annotations
@@ -9,68 +9,41 @@ from typing import Any
 
 import orjson
 
-from graphtape.protocol.ids import is_uuid
-from graphtape.protocol.operations import Operation
+from graphtape.protocol.ids import IdMap
 from graphtape.replayer.answers import Turn
+from graphtape.replayer.assistants import recorded_run_objects
 from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.twin import Json, run_object
+from graphtape.replayer.thread import SessionThread
+from graphtape.replayer.twin import run_object, thread_object
+
+Json = dict[str, Any]
 
 WAIT_HOW = "Record it with POST .../runs/wait, or with stream_mode values among the modes."
-
-_LOOKED_AT = 200
-"""Events that are searched for the assistant: the first ones show it, if any does."""
-
-
-def assistant_of(turn: Turn, play: Play) -> Json:
-    """`graph_id` and `assistant_id` of a run, as far as the recording shows them."""
-    for event in play.tape.events[:_LOOKED_AT]:
-        data = event.block.data or b""
-        if b'"graph_id"' in data:
-            found = _search(parsed(data), "graph_id", "assistant_id")
-            if found:
-                return found
-    for recorded in recorded_run_objects(turn, play):
-        metadata = recorded.get("metadata") or {}
-        return {key: metadata[key] for key in ("graph_id", "assistant_id") if key in metadata}
-    assistant = play.run.assistant
-    canonical = turn.session.canonical_assistant(assistant)
-    return (
-        {"assistant_id": assistant}
-        if is_uuid(assistant)
-        else {"graph_id": assistant, "assistant_id": canonical}
-    )
-
-
-def _search(value: Any, *keys: str) -> Json | None:
-    """The first object inside `value` that has all the keys."""
-    if isinstance(value, dict):
-        if all(isinstance(value.get(key), str) for key in keys):
-            return {key: value[key] for key in keys}
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            found = _search(item, *keys)
-            if found:
-                return found
-    return None
-
-
-def recorded_run_objects(turn: Turn, play: Play) -> list[Json]:
-    """Every recorded run object of a run, the latest last, its ids replaced."""
-    thread = play.run.thread
-    calls = [play.run.call] if play.run.answer == "create" else []
-    if thread is not None:
-        calls += [read for read in thread.reads if read.operation in (Operation.GET_RUN, Operation.LIST_RUNS)]
-    found: list[Json] = []
-    for call in calls:
-        answer = call.json()
-        rows = answer if isinstance(answer, list) else [answer]
-        found += [row for row in rows if isinstance(row, dict) and row.get("run_id") == play.run.run_id]
-    replaced = [parsed(play.ids.apply(orjson.dumps(row))) for row in found]
-    return [row for row in replaced if isinstance(row, dict)]
 
 
 def described_run(turn: Turn, play: Play) -> Json:
     """The run object as of now."""
-    recorded = recorded_run_objects(turn, play)
-    return run_object(play, recorded[-1] if recorded else None, assistant_of(turn, play), turn.now_ns)
+    recorded = recorded_run_objects(play)
+    thread = turn.session.threads.get(play.thread_id or "")
+    return run_object(play, recorded[-1] if recorded else None, thread, turn.now_ns)
+
+
+def described_thread(turn: Turn, thread: SessionThread) -> Json | None:
+    """The thread object as of now; None if nothing shows its values."""
+    turn.session.open_deep_link(thread, turn.now_ns)
+    return thread_object(thread, created_object(thread), turn.now_ns)
+
+
+def created_object(thread: SessionThread) -> Json | None:
+    """The recorded answer to the creation, with this thread's id."""
+    if thread.created is None:
+        return None
+    answer = parsed(creation_ids(thread).apply(orjson.dumps(thread.created.json())))
+    return answer if isinstance(answer, dict) else None
+
+
+def creation_ids(thread: SessionThread) -> IdMap:
+    """The replacement for the recorded answer to the creation."""
+    answer = thread.created.json() if thread.created is not None else None
+    recorded_id = answer.get("thread_id") if isinstance(answer, dict) else None
+    return IdMap({recorded_id: thread.thread_id} if isinstance(recorded_id, str) else {})

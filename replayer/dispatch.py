@@ -13,6 +13,7 @@ from typing import Final
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
 from graphtape.replayer import run_answers as runs
+from graphtape.replayer import searching
 from graphtape.replayer import thread_answers as threads
 from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn
 from graphtape.replayer.misses import plain_miss
@@ -40,8 +41,8 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.DELETE_RUN: runs.delete_run,
     _O.LIST_RUNS: threads.with_thread(runs.list_runs),
     _O.CREATE_THREAD: threads.create_thread,
-    _O.SEARCH_THREADS: threads.search_threads,
-    _O.COUNT_THREADS: threads.count_threads,
+    _O.SEARCH_THREADS: searching.search_threads,
+    _O.COUNT_THREADS: searching.count_threads,
     _O.GET_THREAD: threads.with_thread(threads.read_thread),
     _O.UPDATE_THREAD: threads.with_thread(
         threads.update_thread, BodySchema.PATCH_THREAD, unknown=Refusal(404, "Not Found")

@@ -20,6 +20,7 @@ from graphtape.protocol.joining import is_stored
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions
 from graphtape.protocol.view import with_id
+from graphtape.replayer.cancelling import BY_REQUEST, Cancellation, recorded_cancellation
 from graphtape.replayer.plan import Pace, PlanEnd
 from graphtape.replayer.viewed import SeenFrame, Viewed
 
@@ -59,6 +60,9 @@ class Play:
         started_ns: when it begins, on the session's clock.
         above: its event ids lie above this one, the last of its thread.
         answer: how this session asked for it: `stream`, `wait` or `create`.
+        body: what this session asked for; None for what was recorded.
+        assistant: says which assistant a run is of.
+        found_busy: other runs of the thread had not ended when it was asked for.
         after: the run of the same thread that it is queued behind.
         unique_ids: event ids are compared as integers (`--ids unique`).
         recorded_done_id: the id of its end in a recorded thread stream.
@@ -77,6 +81,9 @@ class Play:
         pace: Pace,
         above: EventId = (0, 0),
         answer: str = "stream",
+        body: Mapping[str, Any] | None = None,
+        assistant: Callable[[Play], dict[str, str]] = lambda _: {},
+        found_busy: bool = False,
         after: Play | None = None,
         unique_ids: bool = False,
         recorded_done_id: EventId | None = None,
@@ -91,6 +98,9 @@ class Play:
         self.started_ns = started_ns
         self.pace = pace
         self.answer = answer
+        self.body = run.body if body is None else body
+        self.found_busy = found_busy
+        self._assistant_of = assistant
         self.after = after
         self.queued_ns = (
             pace.schedule([_queued_in_recording(run, seen, after)])[0] if after is not None else 0
@@ -103,7 +113,10 @@ class Play:
         """When it ends by being cancelled."""
         self.cancel_asked_ns: int | None = None
         """When that was asked for: what is read from then on is the state of a cancelled run."""
+        self.cancellation: Cancellation | None = None
+        """Why this session ended it."""
         self.rolled_back = False
+        """Its run object and its states are gone."""
         self.written = 0
         self.begun = False
         """At `max`: somebody writes this run out."""
@@ -120,6 +133,12 @@ class Play:
         first = seen.frames[0].event_id if seen.frames else None
         self._shift_ms = above[0] - first[0] + 1 if first is not None and first <= above else 0
         self._head, self._due, self._end, self._source_due, self._last_due = seen.schedule(pace)
+        self._unseen_end = self._end_told_elsewhere()
+
+    @cached_property
+    def assistant(self) -> dict[str, str]:
+        """`graph_id` and `assistant_id`, as far as the recording shows them."""
+        return self._assistant_of(self)
 
     # --- times, on the session's clock ---
 
@@ -133,8 +152,13 @@ class Play:
 
     @property
     def over_ns(self) -> int:
-        """When the run's status changes: with its last event, before the last bytes are written."""
-        return self.started_ns + self._last_due
+        """When the run's status changes: with its last event, before the last bytes are written.
+
+        The last event of a run that was cancelled is not its end; that of one whose recorded reader left may not be.
+        """
+        if self._unseen_end is not None:
+            return self.started_ns + self._unseen_end
+        return self.started_ns + (self._end if self.run.cancelled else self._last_due)
 
     def due_ns(self, position: int) -> int:
         """When the frame at this position is due."""
@@ -238,7 +262,7 @@ class Play:
         """Whether the run is over; one whose recording broke off never is."""
         if self.cancelled_ns is not None:
             return now_ns >= self.cancelled_ns
-        if not self.tape.whole:
+        if not self.tape.whole and self._unseen_end is None:
             return False
         if self.pace.is_max and now_ns < END_OF_TIME_NS:
             return self.begun and self.written >= self.count
@@ -254,14 +278,15 @@ class Play:
 
     def status(self, now_ns: int) -> str:
         """`pending`, `running`, `success`, `error` or `interrupted` (a run that hits an interrupt is a success)."""
-        if self.cancelled_ns is not None and now_ns >= self.cancelled_ns:
+        if self.cancel_asked_ns is not None and now_ns >= self.cancel_asked_ns:
             return "interrupted"
         if not self.finished(now_ns):
             begun = self.begun if self.pace.is_max else now_ns >= self.started_ns
             return "running" if self.sources_shown(now_ns) or (self.seen.silent and begun) else "pending"
         if self.error(now_ns) is not None:
             return "error"
-        return "interrupted" if self.run.cancelled else "success"
+        told = self.run.told_over[1] if self.run.told_over is not None and not self.tape.whole else ""
+        return told or ("interrupted" if self.run.cancelled else "success")
 
     def error(self, now_ns: int) -> dict[str, Any] | None:
         """The payload of the run's `error` event, if it has been shown."""
@@ -296,10 +321,18 @@ class Play:
         """At `max`: nobody waits for the rest; it has happened."""
         self.advance(self.count)
 
-    def cancel(self, now_ns: int) -> None:
+    def cancelled_as(self, now_ns: int) -> Cancellation | None:
+        """Why it did not end by itself; None if it did, or goes on."""
+        if not self.finished(now_ns):
+            return None
+        return self.cancellation or (recorded_cancellation(self.run) if self.run.cancelled else None)
+
+    def cancel(self, now_ns: int, cancellation: Cancellation = BY_REQUEST) -> None:
         """The run ends here; what was not shown never will be, and what is queued behind it begins."""
         if self.cancelled_ns is None and (self.run.cancelled or not self.finished(now_ns)):
             self.cancel_asked_ns = now_ns
+            self.cancellation = cancellation
+            self.rolled_back = self.rolled_back or cancellation.rollback
             self.cancelled_ns = now_ns + self._rest_after_cancel()
             for play in self._queued:
                 if play.started_ns + play.queued_ns > self.cancelled_ns:
@@ -316,6 +349,13 @@ class Play:
             return 0
         asked, end = self.pace.schedule([asked_ns, self.tape.end_ns])
         return end - asked
+
+    def _end_told_elsewhere(self) -> int | None:
+        """When a run is over whose recorded reader left before its end, as other requests have told."""
+        told, call = self.run.told_over, self.run.call
+        if told is None or self.tape.whole or told[0][0] != call.summary.recording:
+            return None
+        return max(self._last_due, self.pace.schedule([told[0][1] - call.summary.at_ns])[0])
 
     def _changed(self) -> None:
         for watcher in list(self.watchers):

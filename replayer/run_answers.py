@@ -6,6 +6,8 @@ Pure. One rule: as recorded where the same was asked at the same stage, else fro
 
 from __future__ import annotations
 
+import orjson
+
 from graphtape.cassettes.runs import RecordedCall
 from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.joining import JoinFilter
@@ -17,10 +19,11 @@ from graphtape.replayer.answers import (
     Turn,
     not_recorded,
 )
+from graphtape.replayer.cancelling import requested
 from graphtape.replayer.describing import WAIT_HOW, described_run
-from graphtape.replayer.plan import Part, Plan
+from graphtape.replayer.plan import Head, Part, Plan
 from graphtape.replayer.play import END_OF_TIME_NS, Play
-from graphtape.replayer.recorded_answers import broken_note, same_query, staged_read
+from graphtape.replayer.recorded_answers import broken_note, recorded_answer, same_query, staged_read
 from graphtape.replayer.replies import (
     json_plan,
     recorded_plan,
@@ -29,9 +32,9 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
-from graphtape.replayer.start_answers import end_run
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.twin import wait_answer
+from graphtape.replayer.twin import thread_values
+from graphtape.replayer.waiting import late_answer, wait_answer
 
 _HALF_SECOND_NS = 500_000_000
 _RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
@@ -63,7 +66,7 @@ def join_stream(turn: Turn) -> Answer:
     found = find_run(turn)
     if isinstance(found, Reply):
         return found
-    _, play = found
+    thread, play = found
     last_event_id = turn.asked.headers.get("last-event-id", "")
     # A run that was rolled back is gone, but what it published can still be had.
     if play is None or (play.rolled_back and not last_event_id):
@@ -75,6 +78,9 @@ def join_stream(turn: Turn) -> Answer:
         )
     locations = run_locations(play.thread_id, play.run_id, "stream")
     same = _recorded_join(turn, play, last_event_id)
+    if same is not None and not play.tape.whole and play.finished(turn.now_ns):
+        # The run went on when the recorded reader had left; what it did then stands in this answer alone.
+        return recorded_answer(same, thread, play.run.thread)
     return JoinStream(
         play,
         stream_head(same or play.run.call, ids=play.ids, locations=locations, verbatim=same is not None),
@@ -122,16 +128,33 @@ def join_run(turn: Turn) -> Answer:
         plan = Plan(wait_head(None, locations), 0, (Part(0, body),), 0)
         return Reply(plan, note=f"run {turn.params['run_id']} is unknown")
     cancels = turn.asked.flag("cancel_on_disconnect")
+    head = wait_head(play.run.call, run_locations(play.thread_id, play.run_id, "join"))
+    if thread is not None and play.finished(turn.now_ns):
+        late = _late_join(turn, thread, head)
+        if late is not None:
+            return late
     same = _recorded_join(turn, play, "")
     if same is not None:
         plan = recorded_plan(same, play.ids)
         return RunWait(play, plan.head, plan, cancel_on_disconnect=cancels, note=broken_note(plan.detail))
-    late = play.finished(turn.now_ns)
-    if play.tape.whole and wait_answer(play, END_OF_TIME_NS, late=late) is None:
+    over_unseen = play.finished(turn.now_ns) and not play.tape.whole
+    if over_unseen or (play.tape.whole and wait_answer(play, END_OF_TIME_NS) is None):
         return not_recorded("What the run answers in the end", WAIT_HOW)
-    head = wait_head(play.run.call, run_locations(play.thread_id, play.run_id, "join"))
     note = broken_note("" if play.tape.whole else play.tape.detail)
-    return RunWait(play, head, None, late=late, cancel_on_disconnect=cancels, note=note)
+    return RunWait(play, head, None, cancel_on_disconnect=cancels, note=note)
+
+
+def _late_join(turn: Turn, thread: SessionThread, head: Head) -> Reply | None:
+    """The run was over when this was asked: the server looks at the thread, not at events. None if nothing shows it."""
+    known, values = thread_values(thread, turn.now_ns)
+    ended = [play for play in thread.ended(turn.now_ns) if isinstance(play, Play)]
+    if not ended:
+        return None  # a stateless run, by its hidden thread
+    value = late_answer(thread.status(turn.now_ns), ended[-1], (values or {}) if known else None, turn.now_ns)
+    if value is None:
+        return None
+    due_ns = 0 if turn.session.options.pace.is_max else _HALF_SECOND_NS
+    return Reply(Plan(head, 0, (Part(due_ns, orjson.dumps(value)),), due_ns))
 
 
 def get_run(turn: Turn) -> Answer:
@@ -177,7 +200,7 @@ def cancel_run(turn: Turn) -> Answer:
         return Reply(refusal_plan(404, _NO_RUN_FOUND))
     if not _can_be_cancelled(play, turn.now_ns):
         return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
-    end_run(turn, play, rollback=turn.asked.all_of("action")[-1:] == ["rollback"])
+    play.cancel(turn.now_ns, requested(rollback=turn.asked.all_of("action")[-1:] == ["rollback"]))
     if turn.asked.flag("wait"):
         locations = run_locations(play.thread_id, play.run_id, "join")
         rest_ns = max((play.cancelled_ns or 0) - turn.now_ns, 0)
@@ -200,5 +223,6 @@ def delete_run(turn: Turn) -> Answer:
     thread, play = found
     if play is None or thread is None or play.rolled_back:
         return Reply(refusal_plan(404, "Run not found"))
-    end_run(turn, play, rollback=True)
+    play.cancel(turn.now_ns)
+    play.rolled_back = True
     return Reply(json_plan(204, None, like=play.run.call))

@@ -17,6 +17,7 @@ from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
 from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
+from graphtape.replayer.cancelling import DISCONNECTED
 from graphtape.replayer.faults import Breaker
 from graphtape.replayer.following import (
     Heartbeats,
@@ -31,7 +32,7 @@ from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
 from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
 from graphtape.replayer.session import Session
 from graphtape.replayer.thread_reading import ThreadReader
-from graphtape.replayer.twin import wait_answer
+from graphtape.replayer.waiting import wait_answer
 from graphtape.replayer.wire import BrokenOff, WireResponse, break_connection
 
 _HALF_SECOND_NS = 500_000_000
@@ -156,7 +157,7 @@ class Sender:
             moves: at `max` this response moved the run; without it, it has happened.
         """
         if cancel:
-            play.cancel(self.clock.now_ns())
+            play.cancel(self.clock.now_ns(), DISCONNECTED)
         elif moves and play.pace.is_max:
             play.complete()
 
@@ -185,11 +186,10 @@ class Sender:
             raise
 
     def _values(self, answer: RunWait) -> bytes:
-        if answer.play.cancelled_ns is not None:
-            return b"{}"
-        if answer.body is not None:
+        play = answer.play
+        if answer.body is not None and (play.cancelled_ns is None or play.run.cancelled):
             return answer.body.body.lstrip(b"\n")
-        return orjson.dumps(wait_answer(answer.play, END_OF_TIME_NS, late=answer.late))
+        return orjson.dumps(wait_answer(play, END_OF_TIME_NS) or {})
 
     async def _wait_at_speed(self, answer: RunWait) -> WireResponse:
         play, clock = answer.play, self.clock

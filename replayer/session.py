@@ -11,19 +11,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any, Literal
 
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
+from graphtape.replayer.assistants import assistant_of
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.framed import Blocks
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
 from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.thread import SessionThread, Update
+from graphtape.replayer.thread import Change, SessionThread, Stamp, Update
 from graphtape.replayer.viewed import Viewed, viewed
 
 _GRAPH_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
@@ -68,6 +70,7 @@ class Session:
         """Called when a run starts, or a thread's state is updated."""
         self.blocks = Blocks()
         """The events of its views, framed for the wire."""
+        self._requests = count(1)
         self._created: Counter[int] = Counter()
         self._derived_threads = 0
         self._used: Counter[int] = Counter()
@@ -94,6 +97,9 @@ class Session:
             return self._graph_assistants.get(assistant, assistant)
         return str(uuid.uuid5(_GRAPH_NAMESPACE, assistant))
 
+    def _assistant_of(self, play: Play) -> dict[str, str]:
+        return assistant_of(play, self.canonical_assistant)
+
     @cached_property
     def first_answered(self) -> RecordedCall | None:
         """Whose `date` and `server` an answer has that is made from no recorded one."""
@@ -114,14 +120,19 @@ class Session:
 
     # --- threads ---
 
+    def stamp(self, now_ns: int) -> Stamp:
+        """This moment, after all before."""
+        return now_ns, next(self._requests)
+
     def create_thread(
-        self, call: RecordedCall | None, thread_id: str | None, metadata: dict[str, Any]
+        self, call: RecordedCall | None, thread_id: str | None, metadata: dict[str, Any], *, now_ns: int
     ) -> SessionThread:
         """A new thread, with the id of the recorded creation, or one derived from it.
 
         Args:
             call: the recorded creation that answers, if there is one.
             thread_id: the id that the client brought.
+            metadata: what the client gave.
         """
         origin_id = None
         if call is not None:
@@ -130,7 +141,7 @@ class Session:
         origin = self.tapes.threads.get(thread_id or origin_id or "")
         if thread_id is None:
             thread_id = self._new_thread_id(origin_id or FIRST_ID)
-        thread = SessionThread(thread_id, origin, call, metadata)
+        thread = SessionThread(thread_id, origin, call, metadata, self.stamp(now_ns))
         self._forget_past(self.threads.get(thread_id))
         self.threads[thread_id] = thread
         self.deleted.discard(thread_id)
@@ -171,7 +182,9 @@ class Session:
         deep = recorded.created is not None or all(
             recorded.stage_at(read.started)[0] for read in recorded.reads
         )
-        thread = SessionThread(thread_id, recorded, recorded.created, {}, deep=deep)
+        created = recorded.created.json() if recorded.created is not None else None
+        metadata = created.get("metadata") if isinstance(created, dict) else None
+        thread = SessionThread(thread_id, recorded, recorded.created, metadata or {}, deep=deep)
         self.threads[thread_id] = thread
         return thread
 
@@ -198,20 +211,24 @@ class Session:
                 started_ns=now_ns,
                 pace=self.options.pace,
                 answer=run.answer,
+                assistant=self._assistant_of,
                 unique_ids=self.options.ids == "unique",
                 recorded_done_id=self.tapes.done_ids.get(run.run_id),
             )
-            play.reschedule(2 * now_ns - play.end_ns)
+            play.reschedule(2 * now_ns - play.over_ns)
             play.complete()
             self.runs[run.run_id] = play
             thread.past.append(play)
+            thread.changes.append(Change(self.stamp(now_ns), play))
 
     def _forget_past(self, thread: SessionThread | None) -> None:
-        for play in thread.past if thread is not None else ():
+        if thread is None or not thread.past:
+            return
+        for play in thread.past:
             if isinstance(play, Play):
                 self.runs.pop(play.run_id, None)
-        if thread is not None:
-            thread.past.clear()
+        thread.past.clear()
+        thread.changes.clear()
 
     def delete_thread(self, thread_id: str) -> None:
         """Forget a thread and its runs; the id is not given out again."""
@@ -220,9 +237,10 @@ class Session:
         for run_id in [run_id for run_id, play in self.runs.items() if play.thread_id == thread_id]:
             del self.runs[run_id]
 
-    def updated(self, thread: SessionThread, update: Update) -> None:
+    def updated(self, thread: SessionThread, update: Update, *, now_ns: int) -> None:
         """A recorded state update has been played in a thread."""
         self._forget_past(thread)
+        thread.changes.append(Change(self.stamp(now_ns), None))
         thread.recorded = thread.recorded or update.recorded
         thread.plays.append(update)
         self._tell()
@@ -279,7 +297,8 @@ class Session:
         run = chosen.match.run
         if thread is not None:
             self._forget_past(thread)
-        again = sum(1 for play in thread.runs if play.run is run) if thread is not None else 0
+        played = thread.plays if thread is not None else []
+        again = sum(1 for play in played if isinstance(play, Play) and play.run is run)
         ids = self._naming.ids_of(run, thread, body=body, again=again)
         run_id = ids.pairs.get(run.run_id or "", run.run_id) or derive(
             FIRST_ID, run.order, len(self.runs) + 1
@@ -288,6 +307,7 @@ class Session:
             again += 1
             run_id = derive(run_id, again, 0)
             ids = ids.merged({run.run_id or "": run_id})
+        found_busy = thread is not None and thread.is_busy(now_ns)
         open_runs = thread.open_runs(now_ns) if thread is not None else []
         after = open_runs[-1] if open_runs else None
         hidden_thread = ids.pairs.get(run.thread_id or "", run.thread_id)
@@ -302,6 +322,9 @@ class Session:
             pace=self.options.pace,
             above=thread.last_event_id if thread is not None else (0, 0),
             answer=answer,
+            body=body,
+            assistant=self._assistant_of,
+            found_busy=found_busy,
             after=after,
             unique_ids=self.options.ids == "unique",
             recorded_done_id=self.tapes.done_ids.get(run.run_id or ""),
@@ -309,6 +332,7 @@ class Session:
         self.runs[run_id] = play
         if thread is not None:
             thread.plays.append(play)
+            thread.changes.append(Change(self.stamp(now_ns), play))
             thread.recorded = thread.recorded or run.thread
         self._tell()
         return play

@@ -20,7 +20,8 @@ from graphtape.replayer.answers import (
     refused_body,
     refused_view,
 )
-from graphtape.replayer.describing import WAIT_HOW, assistant_of
+from graphtape.replayer.cancelling import superseded
+from graphtape.replayer.describing import WAIT_HOW
 from graphtape.replayer.match import Match, Miss
 from graphtape.replayer.misses import run_miss
 from graphtape.replayer.plain import plain_answer
@@ -35,8 +36,10 @@ from graphtape.replayer.replies import (
     wait_head,
 )
 from graphtape.replayer.session import Chosen
+from graphtape.replayer.shown import Json
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.twin import Json, final_values_known, run_object
+from graphtape.replayer.twin import run_object
+from graphtape.replayer.waiting import final_values_known
 
 _BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
 
@@ -74,20 +77,27 @@ def start_run(turn: Turn) -> Answer:
     same_way = chosen.match.run.answer == answer
     if answer == "wait" and not same_way and not final_values_known(chosen.match.run):
         return not_recorded("What the run answers in the end", WAIT_HOW)
-    if strategy in ("interrupt", "rollback"):
-        for play in open_runs:
-            end_run(turn, play, rollback=strategy == "rollback")
+    displaced = _displaced(turn, thread) if strategy in ("interrupt", "rollback") else []
+    for each in displaced:
+        each.cancel(turn.now_ns, superseded("", rollback=strategy == "rollback"))
     play = turn.session.start(
         chosen, answer=answer, thread=thread, body=body, options=options, now_ns=turn.now_ns
     )
+    for each in displaced:
+        # Only now it has an id.
+        each.cancellation = superseded(play.run_id, rollback=strategy == "rollback")
     play.on_disconnect = str(body.get("on_disconnect") or "continue")
     return _started(turn, chosen, play, answer)
 
 
-def end_run(turn: Turn, play: Play, *, rollback: bool) -> None:
-    """Interrupt a run where it is, or roll it back as if it had never been."""
-    play.cancel(turn.now_ns)
-    play.rolled_back = play.rolled_back or rollback
+def _displaced(turn: Turn, thread: SessionThread | None) -> list[Play]:
+    """The runs that a new one takes the place of: those that go on, and those whose recordings end with that."""
+    return [
+        play
+        for play in (thread.runs if thread is not None else [])
+        if play.cancelled_ns is None
+        and (play.run.displaced_by is not None or not play.exhausted(turn.now_ns))
+    ]
 
 
 _SCHEMAS = {
@@ -129,7 +139,8 @@ def _was_taken(turn: Turn) -> bool:
 def _thread_of(turn: Turn, thread_id: str, body: Json) -> SessionThread | Reply:
     thread = turn.session.thread(thread_id)
     if thread is None and body.get("if_not_exists") == "create":
-        thread = turn.session.create_thread(None, thread_id.lower(), {})
+        thread = turn.session.create_thread(None, thread_id.lower(), {}, now_ns=turn.now_ns)
+        thread.born_of_run = True
     if thread is not None:
         return thread
     note = (
@@ -163,7 +174,8 @@ def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
         return RunWait(play, head, None, starts=True, cancel_on_disconnect=cancels, note=note)
     if same_way:
         return Reply(recorded_plan(like, play.ids, extra=extra), note, recorded=True)
-    value = {**run_object(play, None, assistant_of(turn, play), turn.now_ns), "status": "pending"}
+    thread = turn.session.threads.get(play.thread_id or "")
+    value = {**run_object(play, None, thread, turn.now_ns), "status": "pending"}
     location = run_locations(play.thread_id if stateful else None, play.run_id, "")[1:]
     return Reply(json_plan(200, value, like=like, extra=(*location, *extra)), note)
 

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 
 from graphtape.cassettes.runs import RecordedCall, RecordedThread
 from graphtape.protocol.ids import EventId, IdMap, derive
-from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.play import Play
+from graphtape.replayer.shown import stopped_short
+
+Stamp = tuple[int, float]
+"""A time on the session's clock; and the count of requests, for those of one moment."""
 
 
 @dataclass(eq=False)
@@ -33,6 +37,13 @@ class Stage(NamedTuple):
     """The same steps in the same order have played here, no other and none twice."""
 
 
+class Change(NamedTuple):
+    """Something that changed a thread's own object: a run that began, metadata that were merged, a state update."""
+
+    at: Stamp
+    what: Play | dict[str, Any] | None
+
+
 @dataclass(eq=False)
 class SessionThread:
     """A thread as this session's clients know it."""
@@ -42,6 +53,14 @@ class SessionThread:
     """The recorded thread whose creation, or whose id, this one has."""
     created: RecordedCall | None
     metadata: dict[str, Any]
+    """What its client gave when it was created."""
+    created_at: Stamp = (0, 0)
+    born_of_run: bool = False
+    """Created by its first run (`if_not_exists`)."""
+    inherited: list[dict[str, Any]] | None = field(default_factory=list)
+    """Of a copy: the states that it began with, newest first; None if nothing shows them."""
+    is_copy: bool = False
+    changes: list[Change] = field(default_factory=list)
     deep: bool = False
     """Known from the recording only: until something plays in it, it is read as it was last recorded."""
     recorded: RecordedThread | None = None
@@ -56,10 +75,15 @@ class SessionThread:
     reads: Counter[tuple[object, ...]] = field(default_factory=Counter)
 
     @property
+    def steps(self) -> list[Play | Update]:
+        """What made its state, oldest first."""
+        shown = self.plays or self.past
+        return [play for play in shown if isinstance(play, Update) or not play.rolled_back]
+
+    @property
     def runs(self) -> list[Play]:
         """The runs that it has, oldest first."""
-        shown = self.plays or self.past
-        return [play for play in shown if isinstance(play, Play) and not play.rolled_back]
+        return [play for play in self.steps if isinstance(play, Play)]
 
     @property
     def latest(self) -> Play | None:
@@ -82,17 +106,25 @@ class SessionThread:
         """The runs that are not over; one whose recording has ended without its end does not block others."""
         return [play for play in self.runs if not play.exhausted(now_ns)]
 
+    def ended(self, now_ns: int) -> list[Play | Update]:
+        """Everything that set the thread's own values and status, oldest first; also runs that were rolled back."""
+        shown = self.plays or self.past
+        return [play for play in shown if isinstance(play, Update) or play.finished(now_ns)]
+
+    def is_busy(self, now_ns: int) -> bool:
+        """Whether a run of it has not ended."""
+        return any(not play.finished(now_ns) for play in self.runs)
+
     def status(self, now_ns: int) -> str:
         """`idle`, `busy`, `interrupted` or `error`, as far as the streams show."""
-        latest = self.latest
-        if latest is None:
-            return "idle"
-        status = latest.status(now_ns)
-        if status in ("pending", "running"):
+        if self.is_busy(now_ns):
             return "busy"
-        if status == "success":
-            return "interrupted" if interrupts_of(latest, now_ns) is not None else "idle"
-        return status
+        last = next((play for play in reversed(self.ended(now_ns)) if isinstance(play, Play)), None)
+        if last is None or last.rolled_back:
+            return "idle"
+        if last.error(now_ns) is not None:
+            return "error"
+        return "interrupted" if stopped_short(last, now_ns) else "idle"
 
     def stage(self, now_ns: int) -> Stage:
         """Which recorded reads are true now."""
@@ -134,24 +166,3 @@ def _step(play: Play | Update) -> int:
 
 def _recorded(play: Play | Update) -> RecordedThread | None:
     return play.run.thread if isinstance(play, Play) else play.recorded
-
-
-def interrupts_of(play: Play, now_ns: int) -> list[dict[str, Any]] | None:
-    """The interrupts that a run ended with; None if none was shown (docs/agent-server.md, section 2).
-
-    An `interrupt_before` shows an empty list.
-    """
-    found: list[dict[str, Any]] | None = None
-    if isinstance(play.final, dict) and play.finished(now_ns):
-        found = play.final.get("__interrupt__")
-    for event in play.shown_events(now_ns):
-        data = event.block.data or b""
-        if event.block.name not in ("values", "updates") or b'"__interrupt__"' not in data:
-            continue
-        payload = parsed(play.ids.apply(data))
-        raised = payload.get("__interrupt__") if isinstance(payload, dict) else None
-        if isinstance(raised, list):
-            found = found or []
-            known = {interrupt.get("id") for interrupt in found}
-            found += [one for one in raised if isinstance(one, dict) and one.get("id") not in known]
-    return found

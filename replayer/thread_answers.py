@@ -11,22 +11,21 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import orjson
-
 from graphtape.cassettes.runs import RecordedCall, RecordedStep
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
-from graphtape.replayer.describing import assistant_of
+from graphtape.replayer.describing import created_object, creation_ids, described_thread
+from graphtape.replayer.metadata import thread_metadata
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
-from graphtape.replayer.play import parsed
 from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
-from graphtape.replayer.thread import SessionThread, Update
-from graphtape.replayer.twin import Json, thread_history, thread_object, thread_state, thread_values
+from graphtape.replayer.states import copied_states, thread_history, thread_state, values_so_far
+from graphtape.replayer.thread import Change, SessionThread, Update
+from graphtape.replayer.twin import thread_object
 
 _HOW = (
     "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
@@ -98,35 +97,19 @@ def create_thread(turn: Turn) -> Answer:
     equal = _first_own(equal, brought)
     call = turn.session.next_creation(equal or creations)
     metadata = body.get("metadata")
-    changed = call is not None and not equal
     thread = turn.session.create_thread(
-        call, brought, metadata if changed and isinstance(metadata, dict) else {}
+        call, brought, metadata if isinstance(metadata, dict) else {}, now_ns=turn.now_ns
     )
-    created = _created(thread)
-    if call is None or changed:
-        value = thread_object(thread, created, {}, turn.now_ns)
+    if call is None or not equal:
+        value = thread_object(thread, created_object(thread), turn.now_ns)
         return Reply(json_plan(200, value, like=call, derived="thread"))
-    return Reply(recorded_plan(call, _creation_ids(thread)), recorded=True)
+    return Reply(recorded_plan(call, creation_ids(thread)), recorded=True)
 
 
 def _first_own(creations: list[RecordedCall], brought: str | None) -> list[RecordedCall]:
     """Of equal creations, the one that was recorded with the very id that the client brings, if there is one."""
     own = [call for call in creations if brought is not None and brought.encode() in call.request_body()]
     return own or creations
-
-
-def _creation_ids(thread: SessionThread) -> IdMap:
-    answer = thread.created.json() if thread.created is not None else None
-    recorded_id = answer.get("thread_id") if isinstance(answer, dict) else None
-    return IdMap({recorded_id: thread.thread_id} if isinstance(recorded_id, str) else {})
-
-
-def _created(thread: SessionThread) -> Json | None:
-    """The recorded answer to the creation, with this thread's id; without the client's own metadata of another one."""
-    if thread.created is None:
-        return None
-    answer = parsed(_creation_ids(thread).apply(orjson.dumps(thread.created.json())))
-    return answer if isinstance(answer, dict) else None
 
 
 def read_thread(turn: Turn, thread: SessionThread) -> Answer:
@@ -139,14 +122,6 @@ def read_thread(turn: Turn, thread: SessionThread) -> Answer:
     if value is None:
         return not_recorded("The thread", _HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
-
-
-def described_thread(turn: Turn, thread: SessionThread) -> Json | None:
-    """The thread object as of now; None if nothing shows its values."""
-    turn.session.open_deep_link(thread, turn.now_ns)
-    runs = thread.runs
-    assistant = assistant_of(turn, runs[-1]) if runs else {}
-    return thread_object(thread, _created(thread), assistant, turn.now_ns)
 
 
 def _like(thread: SessionThread) -> RecordedCall | None:
@@ -195,7 +170,7 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
     turn.session.open_deep_link(thread, turn.now_ns)
     states = thread_history(thread, turn.now_ns)
     if states is None:
-        known, values = thread_values(thread, turn.now_ns)
+        known, values = values_so_far(thread, turn.now_ns)
         state = thread_state(thread, turn.now_ns) if known and values is not None else None
         if state is None:
             return not_recorded("The history of the thread", _HOW)
@@ -233,14 +208,15 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
         return plain_answer(turn) or plain_miss(turn)
     positions = [recorded.steps.index(step) for step in equal]
     position = next((one for one in positions if one >= steps), positions[0])
-    turn.session.updated(thread, Update(position, recorded))
+    turn.session.updated(thread, Update(position, recorded), now_ns=turn.now_ns)
     return recorded_answer(recorded.steps[position].call, thread, recorded)
 
 
 def update_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`PATCH /threads/{t}`: metadata is merged."""
     recorded = plain_answer(turn)
-    thread.metadata.update(turn.asked.json.get("metadata") or {})
+    metadata = turn.asked.json.get("metadata") or {}
+    thread.changes.append(Change(turn.session.stamp(turn.now_ns), metadata))
     return recorded or read_thread(turn, thread)
 
 
@@ -253,107 +229,31 @@ def delete_thread(turn: Turn, thread: SessionThread) -> Answer:
     return Reply(json_plan(204, None, like=like))
 
 
-def search_threads(turn: Turn) -> Answer:
-    """`POST /threads/search`: as recorded at the same stage, else the threads of this session, newest first."""
-    refused = refused_body(turn, BodySchema.SEARCH_THREADS)
-    if refused is not None:
-        return refused
-    for thread_id in turn.asked.json.get("ids") or ():
-        if not is_uuid(thread_id):
-            return Reply(refusal_plan(400, f"Invalid thread ID {thread_id}"))
-    recorded = _recorded_overview(turn)
-    if recorded is not None:
-        return recorded
-    rows = _matching(turn)
-    body = turn.asked.json
-    offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
-    page = rows[offset : offset + limit]
-    more = len(rows) > offset + limit
-    # Not a total: one more than the page's end while there is more, as the server has it.
-    total = offset + len(page) + (1 if more else 0)
-    extra = [(b"x-pagination-total", str(total).encode())]
-    if more:
-        extra.append((b"x-pagination-next", str(offset + limit).encode()))
-    like = next((call for call in turn.session.tapes.calls if call.answered), None)
-    return Reply(json_plan(200, page, like=like, derived="threads", extra=tuple(extra)))
-
-
-def count_threads(turn: Turn) -> Answer:
-    """`POST /threads/count`: a bare number."""
-    refused = refused_body(turn, BodySchema.COUNT_THREADS)
-    if refused is not None:
-        return refused
-    recorded = _recorded_overview(turn)
-    if recorded is not None:
-        return recorded
-    like = next((call for call in turn.session.tapes.calls if call.answered), None)
-    return Reply(json_plan(200, len(_matching(turn)), like=like, derived="threads"))
-
-
-def _recorded_overview(turn: Turn) -> Reply | None:
-    """The recorded answer to an equal request, if this session has come exactly as far as the recording had."""
-    session = turn.session
-    here = {}
-    for thread in session.threads.values():
-        recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
-        if thread.deep and not thread.plays:
-            continue
-        own = recorded is not None and recorded.thread_id == thread.thread_id
-        if recorded is None or not own or in_flight or not exact or any(thread.scopes.values()):
-            return None
-        here[recorded.thread_id] = steps
-    equal = []
-    for call in session.tapes.calls:
-        if call.operation is not turn.operation or not call.answered:
-            continue
-        there = {
-            thread.thread_id: thread.stage_at(call.started)[0]
-            for thread in session.tapes.threads.values()
-            if thread.cassette is call.cassette
-            and (thread.created is None or thread.created.ended <= call.started)
-            and (thread.created is not None or thread.thread_id in here)
-        }
-        if there == here and same_body(call.request_body(), turn.asked.body):
-            equal.append(call)
-    if not equal:
-        return None
-    key = (turn.operation, turn.asked.body, tuple(sorted(here.items())))
-    return recorded_answer(session.nth(key, equal), None, None)
-
-
-def _matching(turn: Turn) -> list[Json]:
-    body = turn.asked.json
-    metadata, status, values = body.get("metadata") or {}, body.get("status"), body.get("values") or {}
-    ids = body.get("ids")
-    rows = []
-    for thread in reversed(list(turn.session.threads.values())):
-        row = described_thread(turn, thread) or {
-            **(_created(thread) or {"thread_id": thread.thread_id}),
-            "status": thread.status(turn.now_ns),
-        }
-        if status and row["status"] != status:
-            continue
-        if ids and row["thread_id"] not in ids:
-            continue
-        if any((row.get("metadata") or {}).get(key) != value for key, value in metadata.items()):
-            continue
-        if any((row.get("values") or {}).get(key) != value for key, value in values.items()):
-            continue
-        rows.append(row)
-    return rows
-
-
 def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
-    """`POST /threads/{t}/copy`: a new thread at the same stage."""
-    twin = turn.session.create_thread(thread.created, None, dict(thread.metadata))
-    twin.recorded, twin.origin, twin.deep = thread.recorded, thread.origin, thread.deep
-    twin.plays = list(thread.plays or thread.past)
-    twin.scopes = dict(thread.scopes)
-    twin.ids = {old: twin.thread_id if new == thread.thread_id else new for old, new in thread.ids.items()}
-    value = described_thread(turn, twin)
-    if value is None:
-        return not_recorded("The copied thread", _HOW)
+    """`POST /threads/{t}/copy`: a new thread with the same states, without the runs."""
+    turn.session.complete_unwatched(thread)
+    turn.session.open_deep_link(thread, turn.now_ns)
+    call = _recorded_copy(turn, thread)
+    states = thread_history(thread, turn.now_ns)
+    if states is None:
+        state = thread_state(thread, turn.now_ns)
+        states = [state] if state is not None else None
+    copy = turn.session.create_thread(call, None, thread_metadata(thread), now_ns=turn.now_ns)
+    copy.is_copy = True
+    copy.inherited = None if states is None else copied_states(states, copy.thread_id)
+    if call is not None:
+        return recorded_answer(call, copy, copy.origin)
+    value = thread_object(copy, None, turn.now_ns)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
+
+
+def _recorded_copy(turn: Turn, thread: SessionThread) -> RecordedCall | None:
+    """The recorded copy that was made at this very stage, the next in order."""
+    recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
+    if recorded is None or not exact:
+        return None
+    equal = [call for call in recorded.copies if recorded.stage_at(call.started) == (steps, in_flight)]
+    return turn.session.next_creation(equal)
 
 
 def join_thread_stream(turn: Turn) -> Answer:

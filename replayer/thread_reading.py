@@ -18,7 +18,7 @@ from graphtape.replayer.following import Listener, until_over
 from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import Play
 from graphtape.replayer.session import Session
-from graphtape.replayer.twin import thread_state
+from graphtape.replayer.states import thread_state
 
 _EVERYTHING: EventId = (-1, 0)
 

@@ -216,6 +216,40 @@ class Kit:
         """The JSON of a whole answer."""
         return orjson.loads(reply.plan.body)
 
+    def checkpoint(self, number: int, values: Any, **more: Any) -> dict[str, Any]:
+        """The payload of a `checkpoints` event."""
+        config = {"checkpoint_ns": "", "thread_id": uid(1), "checkpoint_id": uid(100 + number)}
+        parent = {"checkpoint_ns": "", "checkpoint_id": uid(99 + number)}
+        payload = {
+            "config": {"configurable": config},
+            "parent_config": {"configurable": parent} if number else None,
+            "values": values,
+            "next": [],
+            "tasks": [],
+            "metadata": {"step": number},
+        }
+        return {**payload, **more}
+
+    def conversation(self, *runs: tuple[Any, list[tuple[Any, ...]]]) -> Session:
+        """A session that has played these runs (modes, events) in thread 1, a second apart, each with its input."""
+        recording = self.recording()
+        thread_id = recording.thread(1)
+        bodies = []
+        for number, (modes, events) in enumerate(runs, 2):
+            bodies.append({"assistant_id": "agent", "input": {"n": number}, "stream_mode": modes})
+            start = [(1, "metadata", {"run_id": uid(number), "attempt": 1})]
+            recording.run(thread_id, uid(number), bodies[-1], [*start, *events])
+        session = self.session(recording)
+        self.ask(session, "POST", "/threads", {})
+        for number, body in enumerate(bodies):
+            self.ask(session, "POST", f"/threads/{thread_id}/runs/stream", body, now_ms=1000 * number)
+        return session
+
+    def read(self, session: Session, what: str, body: Any = None, now_ms: float = 10_000) -> Any:
+        """What is read of thread 1."""
+        method = "POST" if body is not None else "GET"
+        return self.value(self.ask(session, method, f"/threads/{uid(1)}{what}", body, now_ms=now_ms))
+
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Iterator[Kit]:

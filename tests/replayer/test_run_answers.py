@@ -77,10 +77,12 @@ def test_join_answers(kit: Any, session: Any) -> None:
 def test_cancel(kit: Any, session: Any) -> None:
     """Cancelling interrupts run and thread where they are; again nothing matches; an unknown run is not found."""
     path = f"{run_path(kit)}/cancel"
-    assert kit.ask(session, "POST", path, now_ms=15).plan.head.status == 202
+    assert kit.ask(session, "POST", path, now_ms=25).plan.head.status == 202
     assert kit.value(kit.ask(session, "GET", run_path(kit), now_ms=99))["status"] == "interrupted"
     assert session.threads[kit.uid(1)].status(99 * kit.MS) == "interrupted"
-    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=99))["values"] == {}
+    assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=99))["values"] == {
+        "text": "a"
+    }
     again = kit.ask(session, "POST", path, now_ms=99)
     assert (again.plan.head.status, kit.value(again)["detail"][:27]) == (404, "No matching runs to cancel.")
     for thread, run in ((1, 99), (99, 2)):

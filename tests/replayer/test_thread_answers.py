@@ -187,7 +187,9 @@ def test_reads_agree_with_the_stream_at_every_moment(kit: Any) -> None:
         values = kit.value(state(kit, session, now))["values"] or None
         thread = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}", now_ms=now))
         run = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", now_ms=now))
-        assert values == thread["values"] == expected[shown], now
+        assert values == expected[shown], now
+        # The thread's own values change when a run ends.
+        assert thread["values"] == (values if run["status"] == "success" else None), now
         assert (thread["status"], run["status"]) == (
             ("idle", "success") if shown == 3 else ("busy", "running" if shown else "pending")
         )
@@ -263,13 +265,6 @@ def test_unknown_state(kit: Any) -> None:
     assert "was not recorded at this point" in kit.value(reply)["detail"]
 
 
-@pytest.mark.parametrize("what", ["search", "count"])
-def test_overview_with_no_json(kit: Any, what: str) -> None:
-    """A search whose body is no JSON is refused in the server's words."""
-    reply = kit.ask(kit.session(kit.recording()), "POST", f"/threads/{what}", b"{")
-    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, "Invalid JSON in request body")
-
-
 def test_deleted_thread(kit: Any) -> None:
     """A thread that was deleted is not found, although reading and deleting it was recorded."""
     recording = kit.recording()
@@ -279,29 +274,6 @@ def test_deleted_thread(kit: Any) -> None:
     create(kit, session)
     assert kit.ask(session, "DELETE", path).plan.head.status == 204
     assert kit.ask(session, "DELETE", path).plan.head.status == 404
-
-
-def test_search_of_this_session(kit: Any, two_creations: Any) -> None:
-    """Threads are searched and counted as this session has them; the total is the page, plus one if there is more."""
-    session = kit.session(two_creations)
-    for kind in ("x", "y", "x"):
-        create(kit, session, {"metadata": {"kind": kind}})
-    reply = kit.ask(session, "POST", "/threads/search", {"metadata": {"kind": "x"}, "limit": 1})
-    assert len(kit.value(reply)) == 1
-    assert (head(reply, "x-pagination-total"), head(reply, "x-pagination-next")) == ("2", "1")
-    assert kit.value(kit.ask(session, "POST", "/threads/count", {"metadata": {"kind": "x"}})) == 2
-    assert kit.value(kit.ask(session, "POST", "/threads/count", {"status": "busy"})) == 0
-
-
-def test_search_as_recorded(kit: Any) -> None:
-    """An equal search at the same stage of all threads is answered as recorded; at another it is not."""
-    recording = kit.recording()
-    recording.thread(1)
-    recording.json("POST", "/threads/search", [{"thread_id": kit.uid(1), "was": "recorded"}], {"limit": 3})
-    session = kit.session(recording)
-    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3})) == []
-    create(kit, session)
-    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3}))[0]["was"] == "recorded"
 
 
 def test_update_delete_copy(kit: Any) -> None:
@@ -314,7 +286,10 @@ def test_update_delete_copy(kit: Any) -> None:
     assert patched["metadata"]["a"] == 1
     copied = kit.value(kit.ask(session, "POST", f"{path}/copy", now_ms=99))
     assert copied["thread_id"] != kit.uid(1)
-    assert copied["values"] == {"text": "b"}
+    assert "values" not in copied
+    twin = f"/threads/{copied['thread_id']}"
+    assert kit.value(kit.ask(session, "GET", f"{twin}/state", now_ms=99))["values"] == {"text": "b"}
+    assert kit.value(kit.ask(session, "GET", f"{twin}/runs", now_ms=99)) == []
     assert kit.ask(session, "DELETE", path, now_ms=99).plan.head.status == 204
     assert kit.ask(session, "GET", path, now_ms=99).plan.head.status == 404
     assert thread_ids(kit, session, 1) != [kit.uid(1)]

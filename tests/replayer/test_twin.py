@@ -1,106 +1,21 @@
-"""What the server would say, derived from the streams."""
+"""Objects of threads and runs, derived from the streams."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from graphtape.replayer.play import END_OF_TIME_NS
-from graphtape.replayer.twin import wait_answer
-
 INTERRUPT = {"id": "a" * 32, "value": "ok?", "response_schema": None}
-
-
-def checkpoint(kit: Any, number: int, values: Any, **more: Any) -> dict[str, Any]:
-    """The payload of a `checkpoints` event."""
-    config = {
-        "configurable": {"checkpoint_ns": "", "thread_id": kit.uid(1), "checkpoint_id": kit.uid(100 + number)}
-    }
-    parent = (
-        {"configurable": {"checkpoint_ns": "", "checkpoint_id": kit.uid(99 + number)}} if number else None
-    )
-    payload = {
-        "config": config,
-        "parent_config": parent,
-        "values": values,
-        "next": [],
-        "tasks": [],
-        "metadata": {"step": number},
-    }
-    return {**payload, **more}
-
-
-def conversation(kit: Any, *runs: tuple[Any, list[tuple[Any, ...]]]) -> Any:
-    """A session in which these runs (modes, events) have been played in one thread; each takes its own input."""
-    recording = kit.recording()
-    thread_id = recording.thread(1)
-    bodies = []
-    for number, (modes, events) in enumerate(runs, 2):
-        bodies.append({"assistant_id": "agent", "input": {"n": number}, "stream_mode": modes})
-        start = [(1, "metadata", {"run_id": kit.uid(number), "attempt": 1})]
-        recording.run(thread_id, kit.uid(number), bodies[-1], start + events)
-    session = kit.session(recording)
-    kit.ask(session, "POST", "/threads", {})
-    for number, body in enumerate(bodies):
-        kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", body, now_ms=1000 * number)
-    return session
-
-
-def read(kit: Any, session: Any, what: str, body: Any = None, now_ms: float = 10_000) -> Any:
-    method = "POST" if body is not None else "GET"
-    return kit.value(kit.ask(session, method, f"/threads/{kit.uid(1)}{what}", body, now_ms=now_ms))
-
-
-def test_history_from_checkpoints(kit: Any) -> None:
-    """The history is every checkpoint that was shown, newest first, one unless a limit is given."""
-    events: list[Any] = [(1, "checkpoints", checkpoint(kit, n, {"n": n})) for n in range(3)]
-    session = conversation(kit, ("checkpoints", events))
-    history = read(kit, session, "/history", {"limit": 9})
-    assert [state["values"] for state in history] == [{"n": 2}, {"n": 1}, {"n": 0}]
-    assert history[0]["parent_checkpoint_id"] == history[1]["checkpoint_id"] == kit.uid(101)
-    assert read(kit, session, "/history") == history[:1]
-    assert (
-        read(kit, session, "/history", {"limit": 9, "before": {"checkpoint_id": kit.uid(102)}}) == history[1:]
-    )
-    assert read(kit, session, "/state") == history[0]
-    assert read(kit, session, f"/state/{kit.uid(100)}") == history[2]
-
-
-def test_checkpoint_shown_again_by_a_resume(kit: Any) -> None:
-    """A resumed run shows the pending checkpoint again: it is one state, as it is then."""
-    task = {"id": kit.uid(50), "name": "ask", "interrupts": [INTERRUPT], "state": None}
-    pending = checkpoint(kit, 0, {"n": 0}, next=["ask"], tasks=[task])
-    resumed = [
-        (1, "checkpoints", pending),
-        (1, "tasks", {"id": kit.uid(50), "name": "ask", "result": {"n": 1}, "interrupts": []}),
-        (1, "checkpoints", checkpoint(kit, 1, {"n": 1})),
-    ]
-    modes = ["checkpoints", "tasks"]
-    session = conversation(kit, (modes, [(1, "checkpoints", pending)]), (modes, resumed))
-    history = read(kit, session, "/history", {"limit": 9})
-    assert [state["checkpoint_id"] for state in history] == [kit.uid(101), kit.uid(100)]
-    (shown,) = history[1]["tasks"]
-    assert shown["result"] == {"n": 1}
-    assert shown["interrupts"] == [{"id": "a" * 32, "value": "ok?"}]
-
-
-def test_input_task(kit: Any) -> None:
-    """The task that takes in the input has no events; its result is the input."""
-    task = {"id": kit.uid(50), "name": "__start__", "interrupts": [], "state": None}
-    session = conversation(kit, ("checkpoints", [(1, "checkpoints", checkpoint(kit, 0, {}, tasks=[task]))]))
-    assert read(kit, session, "/state")["tasks"][0]["result"] == {"n": 2}
 
 
 def test_interrupted_thread(kit: Any) -> None:
     """An interrupted thread names its interrupts by task, without the schema that only streams have."""
     task = {"id": kit.uid(50), "name": "ask", "interrupts": [], "state": None}
     events = [
-        (1, "checkpoints", checkpoint(kit, 0, {"n": 0}, tasks=[task])),
+        (1, "checkpoints", kit.checkpoint(0, {"n": 0}, tasks=[task])),
         (1, "values", {"n": 0, "__interrupt__": [INTERRUPT]}),
     ]
-    session = conversation(kit, (["values", "checkpoints"], events))
-    thread = read(kit, session, "")
+    session = kit.conversation((["values", "checkpoints"], events))
+    thread = kit.read(session, "")
     assert (thread["status"], thread["values"]) == ("interrupted", {"n": 0})
     assert thread["interrupts"] == {kit.uid(50): [{"id": "a" * 32, "value": "ok?"}]}
 
@@ -108,24 +23,24 @@ def test_interrupted_thread(kit: Any) -> None:
 def test_failed_thread(kit: Any) -> None:
     """After a failed run thread and run are in error, with the values that stood before."""
     error = {"error": "ValueError", "message": "boom"}
-    session = conversation(kit, ("values", [(1, "values", {"n": 1}), (1, "error", error)]))
-    thread = read(kit, session, "")
+    session = kit.conversation(("values", [(1, "values", {"n": 1}), (1, "error", error)]))
+    thread = kit.read(session, "")
     assert (thread["status"], thread["error"], thread["values"]) == ("error", error, {"n": 1})
-    assert read(kit, session, f"/runs/{kit.uid(2)}")["status"] == "error"
+    assert kit.read(session, f"/runs/{kit.uid(2)}")["status"] == "error"
 
 
 def test_values_of_a_run_that_shows_none(kit: Any) -> None:
     """A run that could have changed the values without showing it leaves them unknown; one that only began does not."""
-    session = conversation(kit, ("values", [(1, "values", {"n": 1})]), ("custom", [(1, "custom", 1)]))
-    assert read(kit, session, "/state", now_ms=1001)["values"] == {"n": 1}
+    session = kit.conversation(("values", [(1, "values", {"n": 1})]), ("custom", [(1, "custom", 1)]))
+    assert kit.read(session, "/state", now_ms=1001)["values"] == {"n": 1}
     reply = kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=10_000)
     assert reply.plan.head.status == 422
 
 
 def test_run_object(kit: Any) -> None:
     """A run object says what was asked, with the config that its first checkpoint shows."""
-    session = conversation(kit, ("checkpoints", [(1, "checkpoints", checkpoint(kit, 0, {}))]))
-    run = read(kit, session, f"/runs/{kit.uid(2)}")
+    session = kit.conversation(("checkpoints", [(1, "checkpoints", kit.checkpoint(0, {}))]))
+    run = kit.read(session, f"/runs/{kit.uid(2)}")
     assert run["kwargs"]["input"] == {"n": 2}
     assert run["kwargs"]["stream_mode"] == ["checkpoints"]
     assert run["kwargs"]["config"]["configurable"] == {
@@ -135,40 +50,114 @@ def test_run_object(kit: Any) -> None:
     assert run["updated_at"].startswith("2026-11-21T00:10:36.0")
 
 
-@pytest.mark.parametrize(
-    ("modes", "events", "answer", "late"),
-    [
-        ("values", [("values", {"n": 1}), ("values", {"n": 2})], {"n": 2}, {"n": 2}),
-        (
-            "values",
-            [("values", {"n": 1}), ("values", {"n": 1, "__interrupt__": [INTERRUPT]})],
-            {"n": 1, "__interrupt__": [INTERRUPT]},
-            {"__interrupt__": [{"id": "a" * 32, "value": "ok?"}]},
-        ),
-        (
-            "updates",
-            [("updates", {"__interrupt__": [INTERRUPT]})],
-            {"__interrupt__": [INTERRUPT]},
-            {"__interrupt__": [{"id": "a" * 32, "value": "ok?"}]},
-        ),
-        (
-            ["updates", "values"],
-            [("updates", {"__interrupt__": [INTERRUPT]}), ("values", {"n": 1, "__interrupt__": [INTERRUPT]})],
-            {"__interrupt__": [INTERRUPT, INTERRUPT]},
-            {"__interrupt__": [{"id": "a" * 32, "value": "ok?"}]},
-        ),
-        (
-            "values",
-            [("values", {"n": 1}), ("error", {"error": "E"})],
-            {"__error__": {"error": "E"}},
-            {"__error__": {"error": "E"}},
-        ),
-        ("custom", [("custom", 1)], None, None),
-    ],
-)
-def test_wait_answer(kit: Any, modes: Any, events: Any, answer: Any, late: Any) -> None:
-    """What `wait` answers in the end: the last values, what interrupted, or the error; a late join asks the thread."""
-    session = conversation(kit, (modes, [(1, *event) for event in events]))
-    play = session.runs[kit.uid(2)]
-    assert wait_answer(play, END_OF_TIME_NS) == answer
-    assert wait_answer(play, END_OF_TIME_NS, late=True) == late
+STEP = [(1, "values", {"n": 1}), (9, "values", {"n": 2}), (9, "values", {"n": 3})]
+
+
+def test_thread_inside_its_first_run(kit: Any) -> None:
+    """While a first run goes on its thread is busy and has no values, no error and no interrupts."""
+    thread = kit.read(kit.conversation(("values", STEP)), "", now_ms=12)
+    assert (thread["status"], thread["values"]) == ("busy", None)
+    assert not {"error", "interrupts"} & thread.keys()
+
+
+def test_thread_inside_a_later_run(kit: Any) -> None:
+    """The values of a thread are those at the end of the run before; its state is what is shown now."""
+    session = kit.conversation(
+        ("values", STEP), ("values", [(1, "values", {"n": 7}), (9, "values", {"n": 8})])
+    )
+    assert kit.read(session, "", now_ms=1005)["values"] == {"n": 3}
+    assert kit.read(session, "/state", now_ms=1005)["values"] == {"n": 7}
+    assert kit.read(session, "")["values"] == {"n": 8}
+
+
+def test_thread_after_a_cancel(kit: Any) -> None:
+    """A cancelled thread is interrupted where it was, and says who did it."""
+    session = kit.conversation(("values", STEP))
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/cancel", now_ms=13)
+    thread = kit.read(session, "")
+    assert (thread["status"], thread["values"], thread["interrupts"]) == ("interrupted", {"n": 2}, {})
+    assert thread["error"] == {
+        "error": "UserInterrupt",
+        "message": "interrupt requested via POST /threads/{thread_id}/runs/{run_id}/cancel",
+    }
+
+
+def test_thread_after_a_rollback(kit: Any) -> None:
+    """A rollback leaves what the run added to the thread's own object, and no values."""
+    session = kit.conversation(("values", STEP))
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/cancel?action=rollback", now_ms=13)
+    thread = kit.read(session, "")
+    assert (thread["status"], thread["values"], thread["config"]) == ("idle", None, {"configurable": {}})
+    assert (thread["metadata"]["graph_id"], thread["error"]["error"]) == ("agent", "UserRollback")
+    assert "interrupts" not in thread
+    assert kit.read(session, "/state")["values"] == {}
+
+
+def test_thread_after_its_last_run_was_deleted(kit: Any) -> None:
+    """Deleting a run takes its states away; the thread's own values stay."""
+    session = kit.conversation(("values", STEP), ("values", [(1, "values", {"n": 8})]))
+    kit.ask(session, "DELETE", f"/threads/{kit.uid(1)}/runs/{kit.uid(3)}", now_ms=5000)
+    assert kit.read(session, "")["values"] == {"n": 8}
+    assert kit.read(session, "/state")["values"] == {"n": 3}
+
+
+def test_thread_of_its_first_run(kit: Any) -> None:
+    """A thread that a run created has the metadata of that run, and the server's order of members."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent", "if_not_exists": "create", "metadata": {"m": 1}}
+    recording.run(kit.uid(1), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{kit.uid(9)}/runs/stream", body)
+    thread = kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(9)}", now_ms=1))
+    assert list(thread)[:3] == ["thread_id", "status", "metadata"]
+    assert list(thread["metadata"]) == ["graph_id", "assistant_id", "m"]
+
+
+def test_inner_checkpoint_of_a_failed_run(kit: Any) -> None:
+    """A failed run leaves the values of the last checkpoint that its stream showed, of whatever level."""
+    events: list[Any] = [
+        (1, "checkpoints", kit.checkpoint(0, {"outer": 1})),
+        (1, "checkpoints|sub:" + kit.uid(7), kit.checkpoint(1, {"inner": 1})),
+        (1, "error", {"error": "ValueError", "message": "no"}),
+    ]
+    recording = kit.recording()
+    recording.thread(1)
+    body = {"assistant_id": "agent", "stream_mode": "checkpoints", "stream_subgraphs": True}
+    recording.run(kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), *events])
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    assert kit.read(session, "")["values"] == {"inner": 1}
+    assert kit.read(session, "/state")["values"] == {"outer": 1}
+
+
+def test_run_object_before_it_starts(kit: Any) -> None:
+    """A pending run lacks what the server adds when it starts it."""
+    told = {"created_by": "system", "graph_id": "agent", "run_attempt": 1, "langgraph_version": "1.2"}
+    events = [
+        (20, "checkpoints", kit.checkpoint(0, {})),
+        (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": told}),
+    ]
+    session = kit.conversation((["checkpoints", "tasks"], events))
+    before = kit.read(session, f"/runs/{kit.uid(2)}", now_ms=1)
+    assert before["status"] == "pending"
+    config = before["kwargs"]["config"]
+    assert "__pregel_node_finished" not in config["configurable"]
+    assert list(config["metadata"]) == ["created_by", "graph_id", "assistant_id"]
+    config = kit.read(session, f"/runs/{kit.uid(2)}", now_ms=30)["kwargs"]["config"]
+    assert config["configurable"]["__pregel_node_finished"] is None
+    assert list(config["metadata"])[3:] == ["run_attempt", "langgraph_version"]
+
+
+def test_run_object_of_another_request(kit: Any) -> None:
+    """What a request says that no recording is matched by is in its run object."""
+    recording = kit.recording()
+    recording.thread(1)
+    body = {"assistant_id": "agent", "stream_mode": "values"}
+    recording.run(kit.uid(1), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    asked = {**body, "stream_mode": ["values"], "multitask_strategy": "interrupt", "metadata": {"m": 1}}
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", asked)
+    run = kit.read(session, f"/runs/{kit.uid(2)}")
+    assert (run["multitask_strategy"], run["metadata"]["m"]) == ("interrupt", 1)

@@ -60,48 +60,6 @@ KNOWN: tuple[Deviation, ...] = (
         _HTTP,
         "CORS",
     ),
-    Deviation(
-        "what a cancel leaves (`error` of thread and tasks, values) is not derived",
-        _TWIN,
-        "(cancel, |on_disconnect cancel|multitask (interrupt|rollback))",
-        r"UserInterrupt|UserRollback|CancelledError|\$\.done|\$\.metadata\.graph_id|\$\.multitask_strategy",
-    ),
-    Deviation(
-        "metadata given to a thread is not in the metadata of derived states",
-        _TWIN,
-        "a run in its steps: |threads.*: the copy",
-        r"metadata\.(kind|who)",
-    ),
-    Deviation(
-        "derived values of a thread change with its stream, the server's when a run ends",
-        _TWIN,
-        "(a run in its steps|polled from pending|multitask).*: .*thread",
-        r"\$\.(values|error)",
-    ),
-    Deviation("a task's error is not in derived states", _TWIN, "error", r"tasks\[0\]\.error"),
-    Deviation("a copy has the original's status, values and runs", _TWIN, "threads.*: (copy|the copy)"),
-    Deviation(
-        "search does not check what it is asked for; its pages are those of the session alone",
-        _TWIN,
-        "threads.*: (search|count)",
-    ),
-    Deviation(
-        "a run that was rolled back can still be read",
-        _TWIN,
-        "multitask rollback, recorded: run 1",
-        "status 404",
-    ),
-    Deviation("a second deletion is answered like the first", _TWIN, "threads, recorded: delete again"),
-    Deviation(
-        "a run that is pending already has what it gets when it starts",
-        _TWIN,
-        "polled from pending.*: (POST runs|run pending)",
-    ),
-    Deviation(
-        "after a client left its stream, what was recorded later is not found",
-        _TWIN,
-        "on_disconnect.*, recorded",
-    ),
 )
 
 

@@ -1,0 +1,86 @@
+"""The metadata of a thread and of its runs, put together as the server does it.
+
+Pure. One rule: what was recorded of the recorded thread and request is left out, what this session's client gave comes
+in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphtape.replayer.play import Play
+from graphtape.replayer.thread import SessionThread
+
+Json = dict[str, Any]
+
+# What the server adds when a run starts, in its order (docs/agent-server.md, section 11).
+STARTED = (
+    "run_attempt", "langgraph_version", "langgraph_api_version", "langgraph_plan", "langgraph_host",
+    "langgraph_api_url",
+)  # fmt: skip
+_OF_THE_TASK = frozenset(("run_id", "thread_id", "tags"))
+_IDS = ("graph_id", "assistant_id")
+
+
+def thread_metadata(thread: SessionThread, until: Play | None = None) -> Json:
+    """What its client gave, and what runs added to it.
+
+    Args:
+        until: the run before which it is asked for, with what that run adds; None for now.
+    """
+    found = dict(thread.metadata)
+    for change in thread.changes:
+        if isinstance(change.what, Play):
+            if not change.what.found_busy:
+                found.update(change.what.assistant)
+            if thread.born_of_run and change is thread.changes[0]:
+                found.update(_given(change.what.body))
+            if change.what is until:
+                break
+        elif change.what is not None:
+            found.update(change.what)
+    return found
+
+
+def thread_config(thread: SessionThread) -> Json:
+    """What runs leave of their configuration in the thread: all but `configurable`."""
+    found: Json = {}
+    for change in thread.changes:
+        if isinstance(change.what, Play) and not change.what.found_busy:
+            found.update(_object(change.what.body.get("config")))
+            found["configurable"] = {}
+    return found
+
+
+def run_metadata(thread: SessionThread | None, play: Play, told: Json, *, started: bool = True) -> Json:
+    """The metadata of a run's configuration.
+
+    Args:
+        told: as the recorded run's tasks show it; empty if they do not.
+        started: with what the server adds when the run starts.
+    """
+    if not told:
+        return {}
+    recorded = play.run.thread.created if play.run.thread is not None else None
+    creation = _object(recorded.request_json() if recorded is not None else None)
+    given = {**_object(creation.get("metadata")), **_given(play.run.body)}
+    added = {key: told[key] for key in STARTED if key in told}
+    own = {
+        key: value
+        for key, value in told.items()
+        if key not in added and key not in given and key not in _OF_THE_TASK and key not in _IDS
+    }
+    ids = {key: told[key] for key in _IDS if key in told}
+    of_thread = thread_metadata(thread, play) if thread is not None else {}
+    return {**own, **of_thread, **ids, **_given(play.body), **(added if started else {})}
+
+
+def _given(body: Mapping[str, Any]) -> Json:
+    """What a request says of its run."""
+    config = _object(body.get("config"))
+    return {**_object(config.get("metadata")), **_object(body.get("metadata"))}
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,161 @@
+"""Answers about all threads at once: searching and counting them.
+
+Pure. One rule: as recorded if this session has come exactly as far as the recording had, else from its threads, found,
+sorted and cut as the server does it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from graphtape.protocol.bodies import BodySchema
+from graphtape.protocol.ids import is_uuid
+from graphtape.replayer.answers import Answer, Reply, Turn, refused_body
+from graphtape.replayer.describing import Json, created_object, described_thread
+from graphtape.replayer.recorded_answers import recorded_answer, same_body
+from graphtape.replayer.replies import json_plan, refusal_plan
+from graphtape.replayer.thread import Stamp
+from graphtape.replayer.twin import touched
+
+
+def search_threads(turn: Turn) -> Answer:
+    """`POST /threads/search`: as recorded at the same stage, else the threads of this session, newest first."""
+    refused = refused_body(turn, BodySchema.SEARCH_THREADS)
+    if refused is not None:
+        return refused
+    for thread_id in turn.asked.json.get("ids") or ():
+        if not is_uuid(thread_id):
+            return Reply(refusal_plan(400, f"Invalid thread ID {thread_id}"))
+    recorded = _recorded_overview(turn)
+    if recorded is not None:
+        return recorded
+    body = turn.asked.json
+    rows = _sorted(_matching(turn, body), body)
+    offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
+    page = [_selected(row, body) for row in rows[offset : offset + limit]]
+    more = len(rows) > offset + limit
+    # Not a total: one more than the page's end while there is more, as the server has it.
+    total = offset + len(page) + (1 if more else 0)
+    extra = [(b"x-pagination-total", str(total).encode())]
+    if more:
+        extra.append((b"x-pagination-next", str(offset + limit).encode()))
+    like = turn.session.first_answered
+    return Reply(json_plan(200, page, like=like, derived="threads", extra=tuple(extra)))
+
+
+def count_threads(turn: Turn) -> Answer:
+    """`POST /threads/count`: a bare number."""
+    refused = refused_body(turn, BodySchema.COUNT_THREADS)
+    if refused is not None:
+        return refused
+    recorded = _recorded_overview(turn)
+    if recorded is not None:
+        return recorded
+    body = turn.asked.json
+    found = len(_matching(turn, body))
+    return Reply(json_plan(200, found, like=turn.session.first_answered, derived="threads"))
+
+
+def _recorded_overview(turn: Turn) -> Reply | None:
+    """The recorded answer to an equal request, if this session has come exactly as far as the recording had."""
+    session = turn.session
+    here = {}
+    for thread in session.threads.values():
+        recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
+        if thread.deep and not thread.plays:
+            continue
+        own = recorded is not None and recorded.thread_id == thread.thread_id
+        if recorded is None or not own or in_flight or not exact or any(thread.scopes.values()):
+            return None
+        here[recorded.thread_id] = steps
+    equal = []
+    for call in session.tapes.calls:
+        if call.operation is not turn.operation or not call.answered:
+            continue
+        there = {
+            thread.thread_id: thread.stage_at(call.started)[0]
+            for thread in session.tapes.threads.values()
+            if thread.cassette is call.cassette
+            and (thread.created is None or thread.created.ended <= call.started)
+            and (thread.created is not None or thread.thread_id in here)
+        }
+        if there == here and same_body(call.request_body(), turn.asked.body):
+            equal.append(call)
+    if not equal:
+        return None
+    key = (turn.operation, turn.asked.body, tuple(sorted(here.items())))
+    return recorded_answer(session.nth(key, equal), None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A thread's object, and when it was changed on the session's clock."""
+
+    value: Json
+    touched: dict[str, Stamp]
+
+
+def _matching(turn: Turn, body: Json) -> list[_Row]:
+    """The threads that were asked for, oldest first."""
+    status, ids = body.get("status"), body.get("ids")
+    rows = []
+    for thread in turn.session.threads.values():
+        row = described_thread(turn, thread) or {
+            **(created_object(thread) or {"thread_id": thread.thread_id}),
+            "status": thread.status(turn.now_ns),
+        }
+        if (
+            (not status or row["status"] == status)
+            and (not ids or row["thread_id"] in ids)
+            and _contains(row.get("metadata") or {}, body.get("metadata") or {})
+            # A copy has no values, which the server does not look into then.
+            and ("values" not in row or _contains(row["values"] or {}, body.get("values") or {}))
+        ):
+            rows.append(_Row(row, touched(thread, turn.now_ns)))
+    return rows
+
+
+def _contains(whole: Any, part: Json) -> bool:
+    """Whether an object has these members, and objects in it theirs."""
+    return isinstance(whole, dict) and all(
+        key in whole and (_contains(whole[key], value) if isinstance(value, dict) else whole[key] == value)
+        for key, value in part.items()
+    )
+
+
+def _sorted(rows: list[_Row], body: Json) -> list[_Row]:
+    """In the order asked for; the last changed first if none is. The recorded times of rows are not this session's."""
+    key = body.get("sort_by") or "updated_at"
+    ascending = body.get("sort_by") is not None and str(body.get("sort_order") or "").upper() == "ASC"
+
+    def place(row: _Row) -> Any:
+        return row.touched.get(key, row.value.get(key))
+
+    return sorted(rows, key=place, reverse=not ascending)
+
+
+def _selected(row: _Row, body: Json) -> Json:
+    select, extract = body.get("select"), body.get("extract")
+    found = {key: value for key, value in row.value.items() if key in select} if select else dict(row.value)
+    if isinstance(extract, dict):
+        found["extracted"] = {alias: _extracted(row.value, path) for alias, path in extract.items()}
+    return found
+
+
+def _extracted(value: Any, path: str) -> Any:
+    """What a path like `values.messages[-1].content` leads to; None if to nothing."""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(-?\d+)\]", path):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _count(value: Any, default: int) -> int:
+    try:
+        return int(value) or default
+    except (TypeError, ValueError):
+        return default

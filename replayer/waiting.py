@@ -1,0 +1,69 @@
+"""What `wait` and `join` answer at the end of a run (docs/agent-server.md, section 6).
+
+Pure. One rule: what no event shows is None, and the caller refuses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphtape.cassettes.runs import RecordedRun
+from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.shown import Json, plain_interrupts, shown_of
+
+
+def final_values_known(run: RecordedRun) -> bool:
+    """Whether the recording shows what a `wait` for this run answers."""
+    if run.values() is not None:
+        return True
+    for event in run.tape.events if run.tape is not None else ():
+        name = event.block.name
+        if name in ("values", "checkpoints", "error") or b'"__interrupt__"' in (event.block.data or b""):
+            return True
+    return False
+
+
+def wait_answer(play: Play, now_ns: int) -> Any:
+    """What a reader that was there when the run ended gets, from the events it has seen; None if none shows it."""
+    error = play.error(now_ns)
+    if error is not None:
+        return {"__error__": error}
+    if play.final is not None:
+        return play.final
+    latest: Any = None
+    interrupting: list[Json] = []
+    for event in play.shown_events(now_ns):
+        name = event.block.name or ""
+        if name not in ("values", "updates") or name not in play.options.modes:
+            continue
+        payload = parsed(play.ids.apply(event.block.data or b""))
+        if isinstance(payload, dict) and payload.get("__interrupt__"):
+            interrupting.append(payload)
+        elif name == "values":
+            latest = payload
+    if len(interrupting) == 1:
+        return interrupting[0]
+    if interrupting:
+        # Each event counts: with `updates` and `values` one interrupt is named twice.
+        return {"__interrupt__": [one for payload in interrupting for one in payload["__interrupt__"]]}
+    if latest is not None:
+        return latest
+    interrupts = plain_interrupts(play, now_ns)
+    if interrupts:
+        return {"__interrupt__": interrupts}
+    shown = shown_of(play, now_ns)
+    return shown.last_values if shown.known else None
+
+
+def late_answer(status: str, last: Play, values: Any, now_ns: int) -> Any:
+    """What one who asks when the run is over gets: what its thread says, whatever run that is of.
+
+    Args:
+        status: the thread's.
+        last: the run of the thread that ended last.
+        values: the thread's own; None if nothing shows them.
+    """
+    if status == "error":
+        return {"__error__": last.error(now_ns)}
+    interrupts = plain_interrupts(last, now_ns) if status == "interrupted" else []
+    return {"__interrupt__": interrupts} if interrupts else values

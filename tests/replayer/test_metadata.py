@@ -1,0 +1,67 @@
+"""Metadata of threads and runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TOLD = {
+    "created_by": "system",
+    "kind": "recorded",
+    "graph_id": "agent",
+    "assistant_id": "a",
+    "run_attempt": 1,
+}
+
+
+def states(kit: Any, asked: Any) -> Any:
+    """The thread, its run and its state, of a client that gives its thread these metadata."""
+    recording = kit.recording()
+    recording.thread(1, {"metadata": {"kind": "recorded"}})
+    body = {"assistant_id": "agent", "stream_mode": ["checkpoints", "tasks"]}
+    events = [
+        (1, "metadata", {}),
+        (1, "checkpoints", kit.checkpoint(0, {})),
+        (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": TOLD}),
+    ]
+    recording.run(kit.uid(1), kit.uid(2), body, events)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {"metadata": asked})
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    return [kit.read(session, what)["metadata"] for what in ("", f"/runs/{kit.uid(2)}", "/state")]
+
+
+def test_metadata_as_recorded(kit: Any) -> None:
+    """What a client gave its thread is in its runs and states."""
+    thread, run, state = states(kit, {"kind": "recorded"})
+    assert list(thread.items()) == [("kind", "recorded"), ("graph_id", "agent"), ("assistant_id", "a")]
+    assert list(run) == ["created_by", "kind", "graph_id", "assistant_id"]
+    assert state["kind"] == "recorded"
+
+
+def test_metadata_of_another_client(kit: Any) -> None:
+    """Another client's metadata stand in the place of the recorded ones, in no place beside them."""
+    thread, run, state = states(kit, {"who": "me"})
+    assert list(thread) == ["who", "graph_id", "assistant_id"]
+    assert list(run) == ["created_by", "who", "graph_id", "assistant_id"]
+    assert state["who"] == "me"
+    assert "kind" not in state
+
+
+def test_metadata_that_came_later(kit: Any) -> None:
+    """Metadata merged into a thread show in the thread and its next run, not in the runs before."""
+    session = kit.conversation(("values", [(1, "values", {})]))
+    kit.ask(session, "PATCH", f"/threads/{kit.uid(1)}", {"metadata": {"more": 1}}, now_ms=500)
+    assert list(kit.read(session, "")["metadata"]) == ["graph_id", "assistant_id", "more"]
+    assert "more" not in kit.read(session, f"/runs/{kit.uid(2)}")["metadata"]
+
+
+def test_configuration_of_a_thread(kit: Any) -> None:
+    """A thread keeps the configuration of its runs, but nothing of `configurable`."""
+    recording = kit.recording()
+    recording.thread(1)
+    body = {"assistant_id": "agent", "config": {"tags": ["x"], "configurable": {"secret": 1}}}
+    recording.run(kit.uid(1), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    assert kit.read(session, "")["config"] == {"tags": ["x"], "configurable": {}}

@@ -1,0 +1,106 @@
+"""Searching and counting threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def head(reply: Any, name: str) -> str | None:
+    found = [value for key, value in reply.head.headers if key.lower() == name.encode()]
+    return found[0].decode() if found else None
+
+
+def create(kit: Any, session: Any, body: Any = None, now_ms: float = 0) -> Any:
+    return kit.ask(session, "POST", "/threads", {} if body is None else body, now_ms=now_ms)
+
+
+@pytest.fixture
+def two_creations(kit: Any) -> Any:
+    recording = kit.recording()
+    recording.thread(1)
+    recording.thread(2, {"metadata": {"kind": "b"}})
+    recording.thread(3)
+    return recording
+
+
+@pytest.mark.parametrize("what", ["search", "count"])
+def test_overview_with_no_json(kit: Any, what: str) -> None:
+    """A search whose body is no JSON is refused in the server's words."""
+    reply = kit.ask(kit.session(kit.recording()), "POST", f"/threads/{what}", b"{")
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, "Invalid JSON in request body")
+
+
+def test_search_of_this_session(kit: Any, two_creations: Any) -> None:
+    """Threads are searched and counted as this session has them; the total is the page, plus one if there is more."""
+    session = kit.session(two_creations)
+    for kind in ("x", "y", "x"):
+        create(kit, session, {"metadata": {"kind": kind}})
+    reply = kit.ask(session, "POST", "/threads/search", {"metadata": {"kind": "x"}, "limit": 1})
+    assert len(kit.value(reply)) == 1
+    assert (head(reply, "x-pagination-total"), head(reply, "x-pagination-next")) == ("2", "1")
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {"metadata": {"kind": "x"}})) == 2
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {"status": "busy"})) == 0
+
+
+def test_search_as_recorded(kit: Any) -> None:
+    """An equal search at the same stage of all threads is answered as recorded; at another it is not."""
+    recording = kit.recording()
+    recording.thread(1)
+    recording.json("POST", "/threads/search", [{"thread_id": kit.uid(1), "was": "recorded"}], {"limit": 3})
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3})) == []
+    create(kit, session)
+    assert kit.value(kit.ask(session, "POST", "/threads/search", {"limit": 3}))[0]["was"] == "recorded"
+
+
+def found(kit: Any, session: Any, body: Any, now_ms: float = 1000) -> list[str]:
+    rows = kit.value(kit.ask(session, "POST", "/threads/search", body, now_ms=now_ms))
+    return [row["thread_id"] for row in rows]
+
+
+def test_order(kit: Any) -> None:
+    """The thread that changed last comes first: by its creation, its run's start and end, metadata or a state."""
+    recording = kit.recording()
+    for number in (1, 2, 3):
+        recording.thread(number)
+    body = {"assistant_id": "agent"}
+    recording.run(kit.uid(1), kit.uid(11), body)
+    session = kit.session(recording)
+    for now_ms in (0, 1, 2):
+        create(kit, session, now_ms=now_ms)
+    one, two, three = (kit.uid(number) for number in (1, 2, 3))
+    assert found(kit, session, {}, 5) == [three, two, one]
+    kit.ask(session, "POST", f"/threads/{one}/runs/stream", body, now_ms=10)
+    assert found(kit, session, {}, 11) == [one, three, two]
+    kit.ask(session, "PATCH", f"/threads/{two}", {"metadata": {"a": 1}}, now_ms=12)
+    assert found(kit, session, {}, 13) == [two, one, three]
+    assert found(kit, session, {}) == [one, two, three]
+    assert found(kit, session, {"sort_by": "created_at", "sort_order": "asc"}) == [one, two, three]
+    assert found(kit, session, {"sort_by": "state_updated_at"}) == [one, three, two]
+    assert found(kit, session, {"sort_by": "thread_id", "sort_order": "desc"}) == [three, two, one]
+
+
+def test_order_of_one_moment(kit: Any, two_creations: Any) -> None:
+    """What was asked for later is later, at the same time of the clock too."""
+    session = kit.session(two_creations)
+    ids = [kit.value(create(kit, session))["thread_id"] for _ in range(3)]
+    assert found(kit, session, {}, 0) == ids[::-1]
+
+
+def test_filters(kit: Any, two_creations: Any) -> None:
+    """Metadata and values are contained, objects in them too; members of a row and paths into it can be chosen."""
+    session = kit.session(two_creations)
+    mine = kit.value(create(kit, session, {"metadata": {"a": {"b": 1, "c": [5, 6]}}}))["thread_id"]
+    create(kit, session)
+    assert found(kit, session, {"metadata": {"a": {"b": 1}}}) == [mine]
+    assert found(kit, session, {"metadata": {"a": {"b": 2}}}) == []
+    assert found(kit, session, {"values": {"n": 1}}) == []
+    asked = {
+        "ids": [mine],
+        "select": ["thread_id"],
+        "extract": {"last": "metadata.a.c[-1]", "no": "values.x"},
+    }
+    rows = kit.value(kit.ask(session, "POST", "/threads/search", asked))
+    assert rows == [{"thread_id": mine, "extracted": {"last": 6, "no": None}}]

@@ -1,0 +1,47 @@
+"""What a run has shown of its thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphtape.replayer.shown import shown_of, stopped_short, without_guests
+
+
+def only_play(session: Any) -> Any:
+    (play,) = session.runs.values()
+    return play
+
+
+def test_shown_by_now(kit: Any) -> None:
+    """Nothing is said before its event; what is a guest in values is no part of them."""
+    events = [(9, "values", {"n": 1}), (10, "values", {"n": 2, "__interrupt__": []})]
+    play = only_play(kit.conversation(("values", events)))
+    assert not shown_of(play, 5 * kit.MS).known
+    assert [shown_of(play, now * kit.MS).last_values for now in (15, 25)] == [{"n": 1}, {"n": 2}]
+
+
+def test_inner_checkpoint(kit: Any) -> None:
+    """The last checkpoint of an inner graph counts until one of the root follows."""
+    events: list[Any] = [
+        (9, "checkpoints|sub:" + kit.uid(7), kit.checkpoint(0, {"inner": 1})),
+        (10, "checkpoints", kit.checkpoint(1, {"outer": 1})),
+    ]
+    play = only_play(kit.conversation(("checkpoints", events)))
+    shown = shown_of(play, 15 * kit.MS)
+    assert shown.inner is not None
+    assert (shown.inner["values"], shown.known) == ({"inner": 1}, False)
+    assert shown_of(play, 25 * kit.MS).inner is None
+
+
+def test_stopped_short(kit: Any) -> None:
+    """A run has stopped short if its last checkpoint has something next."""
+    for following in (["a"], []):
+        events = [(1, "checkpoints", kit.checkpoint(0, {}, next=following))]
+        play = only_play(kit.conversation(("checkpoints", events)))
+        assert stopped_short(play, 99 * kit.MS) is bool(following)
+
+
+def test_guests() -> None:
+    """Values that are no object have no guests."""
+    assert without_guests({"a": 1, "__error__": 2}) == {"a": 1}
+    assert without_guests([1]) == [1]

@@ -1,0 +1,165 @@
+"""The states of a thread, made from the checkpoints that its runs have shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INTERRUPT = {"id": "a" * 32, "value": "ok?", "response_schema": None}
+
+
+def test_history_from_checkpoints(kit: Any) -> None:
+    """The history is every checkpoint that was shown, newest first, one unless a limit is given."""
+    events: list[Any] = [(1, "checkpoints", kit.checkpoint(n, {"n": n})) for n in range(3)]
+    session = kit.conversation(("checkpoints", events))
+    history = kit.read(session, "/history", {"limit": 9})
+    assert [state["values"] for state in history] == [{"n": 2}, {"n": 1}, {"n": 0}]
+    assert history[0]["parent_checkpoint_id"] == history[1]["checkpoint_id"] == kit.uid(101)
+    assert kit.read(session, "/history") == history[:1]
+    assert (
+        kit.read(session, "/history", {"limit": 9, "before": {"checkpoint_id": kit.uid(102)}}) == history[1:]
+    )
+    assert kit.read(session, "/state") == history[0]
+    assert kit.read(session, f"/state/{kit.uid(100)}") == history[2]
+
+
+def test_checkpoint_shown_again_by_a_resume(kit: Any) -> None:
+    """A resumed run shows the pending checkpoint again: it is one state, as it is then."""
+    task = {"id": kit.uid(50), "name": "ask", "interrupts": [INTERRUPT], "state": None}
+    pending = kit.checkpoint(0, {"n": 0}, next=["ask"], tasks=[task])
+    resumed = [
+        (1, "checkpoints", pending),
+        (1, "tasks", {"id": kit.uid(50), "name": "ask", "result": {"n": 1}, "interrupts": []}),
+        (1, "checkpoints", kit.checkpoint(1, {"n": 1})),
+    ]
+    modes = ["checkpoints", "tasks"]
+    session = kit.conversation((modes, [(1, "checkpoints", pending)]), (modes, resumed))
+    history = kit.read(session, "/history", {"limit": 9})
+    assert [state["checkpoint_id"] for state in history] == [kit.uid(101), kit.uid(100)]
+    (shown,) = history[1]["tasks"]
+    assert shown["result"] == {"n": 1}
+    assert shown["interrupts"] == [{"id": "a" * 32, "value": "ok?"}]
+
+
+def test_input_task(kit: Any) -> None:
+    """The task that takes in the input has no events; its result is the input."""
+    task = {"id": kit.uid(50), "name": "__start__", "interrupts": [], "state": None}
+    session = kit.conversation(("checkpoints", [(1, "checkpoints", kit.checkpoint(0, {}, tasks=[task]))]))
+    assert kit.read(session, "/state")["tasks"][0]["result"] == {"n": 2}
+
+
+def task(kit: Any, number: int, name: str, **more: Any) -> dict[str, Any]:
+    """A task of a checkpoint."""
+    return {"id": kit.uid(number), "name": name, "interrupts": [], "state": None, **more}
+
+
+def test_error_of_a_task(kit: Any) -> None:
+    """A task that failed shows its exception as Python prints it; the text of a KeyError is printed already."""
+    for error, message, shown in (
+        ("ValueError", "no luck", "ValueError('no luck')"),
+        ("KeyError", "'a'", "KeyError('a')"),
+    ):
+        failed = {"error": error, "message": message}
+        end = {"id": kit.uid(50), "name": "a", "error": failed, "result": {}, "interrupts": []}
+        events = [
+            (1, "checkpoints", kit.checkpoint(0, {}, next=["a"], tasks=[task(kit, 50, "a")])),
+            (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": {}}),
+            (1, "tasks", end),
+            (1, "error", failed),
+        ]
+        session = kit.conversation((["checkpoints", "tasks"], events))
+        (only,) = kit.read(session, "/state")["tasks"]
+        assert (only["error"], only["result"]) == (shown, None)
+
+
+def test_error_of_a_task_that_only_the_run_shows(kit: Any) -> None:
+    """Without events of tasks, the run's error is that of the one task that was going on; of two it is nobody's."""
+    error = {"error": "ValueError", "message": "no"}
+    for tasks, shown in ((["a"], ["ValueError('no')"]), (["a", "b"], [None, None])):
+        all_tasks = [task(kit, 50 + at, name) for at, name in enumerate(tasks)]
+        events = [(1, "checkpoints", kit.checkpoint(0, {}, next=tasks, tasks=all_tasks)), (1, "error", error)]
+        session = kit.conversation(("checkpoints", events))
+        assert [one["error"] for one in kit.read(session, "/state")["tasks"]] == shown
+
+
+def test_tasks_of_a_cancelled_run(kit: Any) -> None:
+    """Tasks that were going on when a run was cancelled say so; what had ended, or not begun, does not."""
+    tasks = [task(kit, 50, "done"), task(kit, 51, "going"), task(kit, 52, "waiting")]
+    events = [
+        (1, "checkpoints", kit.checkpoint(0, {}, next=["done", "going", "waiting"], tasks=tasks)),
+        (1, "tasks", {"id": kit.uid(50), "name": "done", "metadata": {}}),
+        (1, "tasks", {"id": kit.uid(51), "name": "going", "metadata": {}}),
+        (1, "tasks", {"id": kit.uid(50), "name": "done", "result": {"a": 1}, "interrupts": []}),
+        (50, "checkpoints", kit.checkpoint(1, {})),
+    ]
+    session = kit.conversation((["checkpoints", "tasks"], events))
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/cancel", now_ms=20)
+    state = kit.read(session, "/state")
+    assert [one["error"] for one in state["tasks"]] == [None, "CancelledError()", None]
+    assert state["tasks"][0]["result"] == {"a": 1}
+
+
+def test_interrupts_of_parallel_tasks(kit: Any) -> None:
+    """Each task has the interrupt that it raised."""
+    tasks = [task(kit, 50, "a"), task(kit, 51, "b")]
+    other = {"id": "b" * 32, "value": "and?"}
+    events = [
+        (1, "checkpoints", kit.checkpoint(0, {}, next=["a", "b"], tasks=tasks)),
+        (1, "tasks", {"id": kit.uid(50), "name": "a", "result": {}, "interrupts": [INTERRUPT]}),
+        (1, "tasks", {"id": kit.uid(51), "name": "b", "result": {}, "interrupts": [other]}),
+        (1, "values", {"__interrupt__": [INTERRUPT]}),
+        (1, "values", {"__interrupt__": [other]}),
+    ]
+    session = kit.conversation((["checkpoints", "tasks", "values"], events))
+    plain = {"id": "a" * 32, "value": "ok?"}
+    assert [one["interrupts"] for one in kit.read(session, "/state")["tasks"]] == [[plain], [other]]
+    assert kit.read(session, "")["interrupts"] == {kit.uid(50): [plain], kit.uid(51): [other]}
+
+
+def test_metadata_of_a_state(kit: Any) -> None:
+    """A state's metadata are those of configuration, run and checkpoint, in the server's order; not what is private."""
+    config = {
+        "configurable": {
+            "checkpoint_ns": "",
+            "mine": 5,
+            "langgraph_auth_user": None,
+            "langgraph_request_id": "r",
+            "__after_seconds__": 0,
+            "run_id": kit.uid(2),
+            "thread_id": kit.uid(1),
+            "graph_id": "agent",
+            "checkpoint_id": kit.uid(100),
+        }
+    }
+    told = {
+        "created_by": "system",
+        "graph_id": "agent",
+        "run_attempt": 1,
+        "run_id": kit.uid(2),
+        "tags": ["x"],
+    }
+    events = [
+        (1, "checkpoints", kit.checkpoint(0, {}, config=config)),
+        (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": told}),
+    ]
+    session = kit.conversation((["checkpoints", "tasks"], events))
+    metadata = kit.read(session, "/state")["metadata"]
+    assert list(metadata) == [
+        *("mine", "graph_id", "created_by", "assistant_id", "run_attempt", "run_id", "thread_id", "step"),
+        "langgraph_request_id",
+    ]
+
+
+def test_state_after_an_update_that_nothing_shows(kit: Any) -> None:
+    """After a state update, whose answer has no values, the state is not that of the run before."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}"
+    body = {"assistant_id": "agent", "stream_mode": "values"}
+    recording.run(kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), (1, "values", {"n": 1})])
+    recording.json("POST", f"{path}/state", {"checkpoint_id": kit.uid(5)}, {"values": {"n": 2}})
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"{path}/runs/stream", body)
+    assert kit.read(session, "/state", now_ms=50)["values"] == {"n": 1}
+    kit.ask(session, "POST", f"{path}/state", {"values": {"n": 2}}, now_ms=60)
+    for what in ("", "/state", "/history"):
+        assert kit.ask(session, "GET", f"{path}{what}", now_ms=70).plan.head.status == 422
