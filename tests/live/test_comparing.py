@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -132,3 +133,16 @@ def test_allowed_methods(allowed: str, verdict: Verdict) -> None:
     theirs = Answer("HTTP/1.1", 405, "", [("allow", "GET, HEAD")], [b"{}"], whole=True)
     ours = Answer("HTTP/1.1", 405, "", [("allow", allowed)], [b"{}"], whole=True)
     assert judge(IdMapping(), theirs, ours).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict"),
+    [("a thread_id run_id b", Verdict.EQUAL), ("run_id a thread_id b", Verdict.WRONG)],
+)
+def test_order_of_members(names: str, verdict: Verdict) -> None:
+    """The order of an object's members counts, but for two that the server takes from a set."""
+    answers = [
+        Answer("HTTP/1.1", 200, "OK", [], [json.dumps(dict.fromkeys(each.split())).encode()], whole=True)
+        for each in ("a run_id thread_id b", names)
+    ]
+    assert judge(IdMapping(), *answers).verdict is verdict
