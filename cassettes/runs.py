@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl
 from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body, iter_blocks
+from graphtape.cassettes.threadstreams import run_ends, run_within, state_updates
 from graphtape.protocol.errors import InvalidStreamMode
 from graphtape.protocol.ids import parse_event_id
+from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions, stream_options
 from graphtape.protocol.operations import Kind, Operation, Resolved, Route, resolve
@@ -236,7 +238,7 @@ class RecordedRun:
 
     @cached_property
     def tape(self) -> Tape | None:
-        """Its events, from its own stream and what joins add to it; None if no stream of it was recorded."""
+        """Its events, from its own stream, what joins add to it, and streams of its thread; None if none shows it."""
         started_ns = self.call.summary.at_ns
         recording = self.call.summary.recording
         sources = [self.call] if self.answer == "stream" and self.call.answered else []
@@ -258,6 +260,31 @@ class RecordedRun:
             elif not tape.whole:
                 tape = _continued(tape, call, part)
             if tape is not None and tape.whole:
+                return tape
+        return self._with_thread_streams(tape)
+
+    def _with_thread_streams(self, tape: Tape | None) -> Tape | None:
+        """What its own streams show, or where they show less the part that a stream of its thread holds."""
+        if self.thread is None or self.run_id is None:
+            return tape
+        for call in self.thread.streams_with("run_modes"):
+            if call.summary.recording != self.call.summary.recording:
+                continue
+            resumable = self.options is not None and self.options.resumable
+            part = run_within(tape_of(call, self.call.summary.at_ns), self.run_id, with_ids=resumable)
+            if part is None or not _begins_run(part) or (tape is not None and not _is_begun_by(part, tape)):
+                continue
+            if tape is not None:
+                part = replace(
+                    tape,
+                    blocks=(*tape.blocks, *part.blocks[len(tape.events) :]),
+                    end_ns=max(tape.end_ns, part.end_ns),
+                    whole=part.whole,
+                    detail=part.detail,
+                    continued=True,
+                )
+            tape = part
+            if tape.whole:
                 break
         return tape
 
@@ -292,6 +319,14 @@ def tape_of(call: RecordedCall, zero_ns: int) -> Tape:
 
 def _begins_run(tape: Tape) -> bool:
     return bool(tape.events) and tape.events[0].block.name == "metadata"
+
+
+def _is_begun_by(whole: Tape, part: Tape) -> bool:
+    """Whether the events of a part are the first ones of the whole, which has no other events but more."""
+    return len(whole.events) > len(part.events) and all(
+        (one.block.name, one.block.data) == (other.block.name, other.block.data)
+        for one, other in zip(part.events, whole.events, strict=False)
+    )
 
 
 def _continued(tape: Tape, call: RecordedCall, part: Tape) -> Tape:
@@ -350,6 +385,29 @@ class RecordedThread:
     reads: list[RecordedCall] = field(default_factory=list)
     copies: list[RecordedCall] = field(default_factory=list)
     """The requests that copied it."""
+    streams: list[RecordedCall] = field(default_factory=list)
+    """Streams of the thread, whatever they show."""
+
+    def streams_with(self, *modes: str) -> list[RecordedCall]:
+        """Those that were asked for one of these modes."""
+        return [call for call in self.streams if not _thread_stream_modes(call).isdisjoint(modes)]
+
+    @cached_property
+    def state_updates(self) -> Mapping[str, Block]:
+        """By the checkpoint that an update of the state made: the recorded event that told of it."""
+        found: dict[str, Block] = {}
+        for call in self.streams_with("state_update"):
+            found |= {made: entry.block for made, entry in state_updates(tape_of(call, 0)).items()}
+        return found
+
+    @cached_property
+    def run_ends(self) -> Mapping[str, Moment]:
+        """By run: when a stream of the thread told that it was over."""
+        found: dict[str, Moment] = {}
+        for call in self.streams_with("run_modes", "lifecycle"):
+            for run_id, at_ns in run_ends(tape_of(call, 0)).items():
+                found.setdefault(run_id, (call.summary.recording, at_ns))
+        return found
 
     def stage_at(self, moment: Moment) -> tuple[int, bool]:
         """(steps done, whether one was in flight) at a moment of the recording."""
@@ -466,7 +524,9 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         by_run[run_id].cancel = by_run[run_id].cancel or call
     if succeeded:
         thread = _thread(tapes, thread_id, call)
-        if route.operation is Operation.UPDATE_STATE:
+        if route.operation is Operation.JOIN_THREAD_STREAM:
+            thread.streams.append(call)
+        elif route.operation is Operation.UPDATE_STATE:
             thread.steps.append(RecordedStep(call, None, call.ended))
         elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
             thread.reads.append(call)
@@ -478,6 +538,13 @@ def _left_cancelling(join: RecordedCall, run: RecordedRun) -> bool:
     left = join.summary.ending is Ending.CLIENT_LEFT and flags[-1:] in (["true"], ["yes"], ["1"])
     went_on = run.answer == "create" or run.call.ended >= join.ended
     return left and went_on
+
+
+def _thread_stream_modes(call: RecordedCall) -> frozenset[str]:
+    try:
+        return ThreadFilter.parse([value for name, value in call.query if name == "stream_modes"]).modes
+    except InvalidThreadStream:
+        return frozenset()
 
 
 def _thread(tapes: Tapes, thread_id: str, call: RecordedCall) -> RecordedThread:
@@ -515,6 +582,9 @@ def _run_done(run: RecordedRun) -> Moment:
     ends = [join.ended for join in run.joins if join.summary.ending is Ending.COMPLETE]
     if told is not None:
         ends.append(told[0])
+    shown = run.thread.run_ends.get(run.run_id or "") if run.thread is not None else None
+    if shown is not None:
+        ends.append(shown)
     if not ends:
         return run.call.ended
     run.told_over = min(ends), told[1] if told is not None else ""

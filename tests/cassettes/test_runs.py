@@ -261,3 +261,68 @@ def test_end_on_a_thread_stream(tape: Tape) -> None:
     done = b'event: metadata\r\ndata: {"status":"run_done","run_id":"r"}\r\nid: 15-0\r\n\r\n'
     tape.call("GET", f"{THREAD}/stream", reads=[EVENTS[0], done])
     assert tape.tapes().done_ids == {"r": (15, 0)}
+
+
+def whole_of(run_id: str, first_id: int = 10) -> list[bytes]:
+    """A run as a stream of its thread shows it: from its `metadata` to its `run_done`."""
+    payloads = [
+        ("metadata", {"run_id": run_id, "attempt": 1}),
+        ("values", 1),
+        ("values", 2),
+        ("metadata", {"status": "run_done", "run_id": run_id}),
+    ]
+    return [
+        f"event: {name}\r\ndata: ".encode()
+        + orjson.dumps(data)
+        + f"\r\nid: {first_id + n}-0\r\n\r\n".encode()
+        for n, (name, data) in enumerate(payloads)
+    ]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("modes", ["", "?stream_modes=lifecycle", "?stream_modes=run_modes,state_update"])
+def test_background_run_from_a_stream_of_its_thread(tape: Tape, modes: str, resumable: bool) -> None:
+    """What nobody streamed is played from the stream of its thread, with id lines if it is resumable."""
+    body = {**BODY, "stream_resumable": resumable}
+    tape.call("POST", f"{THREAD}/runs", body, json={"run_id": uid(2), "thread_id": uid(1)})
+    shown = whole_of(uid(2))
+    tape.call("GET", f"{THREAD}/stream{modes}", reads=shown, at=0, took=50, ending=Ending.CLIENT_LEFT)
+    run = tape.run()
+    assert run.done == (1, 1 * MS)
+    if "lifecycle" in modes:
+        assert run.tape is None
+        return
+    assert run.tape is not None
+    assert [entry.block.id for entry in run.tape.events] == ["10-0", "11-0", "12-0"]
+    assert all((b"\r\nid: " in raw) is resumable for raw in raws(run))
+    assert run.tape.whole
+
+
+def test_stream_that_broke_off_from_a_stream_of_its_thread(tape: Tape) -> None:
+    """A client that left has seen the first events of what the stream of the thread shows whole."""
+    shown = whole_of(uid(2))
+    tape.stream([shown[0].replace(b"id: 10-0\r\n", b"")], Ending.CLIENT_LEFT)
+    tape.call("GET", f"{THREAD}/stream", reads=shown, at=0, took=50)
+    run = tape.run()
+    assert run.tape is not None
+    assert [entry.block.data for entry in run.tape.events][1:] == [b"1", b"2"]
+    assert (run.tape.whole, run.tape.continued) == (True, True)
+
+
+def test_stream_of_another_run_proves_nothing(tape: Tape) -> None:
+    """Other events, an end that was not seen, or a run that began in between are no continuation."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2), "thread_id": uid(1)})
+    mixed = [*whole_of(uid(2))[:2], *whole_of(uid(3)), whole_of(uid(2))[-1]]
+    tape.call("GET", f"{THREAD}/stream", reads=mixed, at=0, took=50)
+    tape.call("GET", f"{THREAD}/stream", reads=whole_of(uid(3)), at=0, took=50)
+    assert tape.run().tape is None
+
+
+def test_updates_of_the_state(tape: Tape) -> None:
+    """By the checkpoint that they made: what streams of the thread told of them."""
+    told = {"state": {"values": {}, "checkpoint_id": uid(5)}, "thread_id": uid(1)}
+    event = b"event: state_update\r\ndata: " + orjson.dumps(told) + b"\r\nid: 10-0\r\n\r\n"
+    odd = b"event: state_update\r\ndata: [1\r\n\r\n"
+    tape.call("GET", f"{THREAD}/stream?stream_modes=state_update", reads=[odd, event])
+    (found,) = tape.tapes().threads[uid(1)].state_updates.items()
+    assert (found[0], found[1].id) == (uid(5), "10-0")

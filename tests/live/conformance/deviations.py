@@ -51,11 +51,6 @@ KNOWN: tuple[Deviation, ...] = (
     ),
     Deviation("`state_update` is not sent", _THREADS, "the state is written", "state_update|comments"),
     Deviation(
-        "events that were recorded only on the stream of a thread are not shown",
-        _THREADS,
-        "runs nobody streamed",
-    ),
-    Deviation(
         "the mock names the origin that it allows, where the server allows all: only pages of this machine may",
         _HTTP,
         "CORS",
