@@ -18,12 +18,21 @@ Stamp = tuple[int, float]
 """A time on the session's clock; and the count of requests, for those of one moment."""
 
 
+class Told(NamedTuple):
+    """An event that streams of the thread show beside those of its runs."""
+
+    event_id: EventId
+    raw: bytes
+
+
 @dataclass(eq=False)
 class Update:
     """A state update that this session answered with a recorded one."""
 
     step: int
     recorded: RecordedThread
+    told: Told | None = None
+    """What streams of the thread say of it."""
 
 
 class Stage(NamedTuple):
@@ -98,9 +107,10 @@ class SessionThread:
 
     @property
     def last_event_id(self) -> EventId:
-        """The highest event id that its runs have or will have."""
-        played = [play for play in self.plays if isinstance(play, Play)]
-        return max((play.highest_id for play in played), default=(0, 0))
+        """The highest event id that its runs and updates have or will have."""
+        played = [play.highest_id for play in self.plays if isinstance(play, Play)]
+        told = [play.told.event_id for play in self.plays if isinstance(play, Update) and play.told]
+        return max((*played, *told), default=(0, 0))
 
     def open_runs(self, now_ns: int) -> list[Play]:
         """The runs that are not over; one whose recording has ended without its end does not block others."""

@@ -23,6 +23,7 @@ from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
+from graphtape.replayer.state_updates import told_of
 from graphtape.replayer.states import copied_states, thread_history, thread_state, values_so_far
 from graphtape.replayer.thread import Change, SessionThread, Update
 from graphtape.replayer.twin import thread_object
@@ -208,8 +209,10 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
         return plain_answer(turn) or plain_miss(turn)
     positions = [recorded.steps.index(step) for step in equal]
     position = next((one for one in positions if one >= steps), positions[0])
-    turn.session.updated(thread, Update(position, recorded), now_ns=turn.now_ns)
-    return recorded_answer(recorded.steps[position].call, thread, recorded)
+    reply = recorded_answer(recorded.steps[position].call, thread, recorded)
+    update = Update(position, recorded, told_of(thread, recorded, position))
+    turn.session.updated(thread, update, now_ns=turn.now_ns)
+    return reply
 
 
 def update_thread(turn: Turn, thread: SessionThread) -> Answer:

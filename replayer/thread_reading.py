@@ -19,6 +19,7 @@ from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import Play
 from graphtape.replayer.session import Session
 from graphtape.replayer.states import thread_state
+from graphtape.replayer.thread import Update
 
 _EVERYTHING: EventId = (-1, 0)
 
@@ -37,6 +38,7 @@ class ThreadReader:
         self._beat_ns = started_ns + HEARTBEAT_EVERY_NS
         self._shown: dict[Play, int] = {}
         self._done: set[Play] = set()
+        self._told: set[Update] = set()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """What goes out, in order, waiting as needed; never ends."""
@@ -58,6 +60,10 @@ class ThreadReader:
         thread = self._session.threads.get(self._answer.thread_id)
         return thread.runs if thread is not None else []
 
+    def _steps(self) -> list[Play | Update]:
+        thread = self._session.threads.get(self._answer.thread_id)
+        return thread.steps if thread is not None else []
+
     async def _begin_unwatched(self) -> None:
         """At `max` a run created in the background begins when it is first read, which is now."""
         for play in self._runs():
@@ -69,6 +75,7 @@ class ThreadReader:
     def _before(self, now_ns: int, listener: Listener) -> list[bytes]:
         """Mark what was before, and send what the cursor asks to see again."""
         cursor = self._answer.last_event_id
+        self._told = {step for step in self._steps() if isinstance(step, Update)}
         stored: list[tuple[EventId, bytes]] = []
         for play in self._runs():
             if play.unwatched:
@@ -95,7 +102,10 @@ class ThreadReader:
 
     def _news(self, now_ns: int, listener: Listener) -> list[bytes]:
         news: list[bytes] = []
-        for play in self._runs():
+        for play in self._steps():
+            if isinstance(play, Update):
+                news += self._update(play)
+                continue
             if play in self._done:
                 continue
             if listener.wake not in play.watchers:
@@ -112,6 +122,13 @@ class ThreadReader:
                 self._done.add(play)
                 news += [data for data in (self._run_done(play), self._state_update(play, now_ns)) if data]
         return news
+
+    def _update(self, update: Update) -> list[bytes]:
+        """What tells of an update of the state, once; whoever comes later never hears of it."""
+        if update in self._told or not self._answer.shows.shows("state_update"):
+            return []
+        self._told.add(update)
+        return [update.told.raw] if update.told is not None else []
 
     def _run_done(self, play: Play) -> bytes | None:
         data = orjson.dumps({"status": "run_done", "run_id": play.run_id})

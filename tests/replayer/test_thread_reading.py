@@ -235,3 +235,26 @@ async def test_deep_link_is_past(kit: Any) -> None:
     await move(clock, 1)
     assert len(reader.names) == 6
     await reader.stop()
+
+
+async def test_update_of_the_state(kit: Any) -> None:
+    """It is told when it is made, in its place among the runs, to who asked for it and was there."""
+    made = recording(kit, runs=1)
+    state = {"values": {}, "checkpoint_id": kit.uid(9)}
+    made.json("POST", f"/threads/{kit.uid(1)}/state", {"checkpoint_id": kit.uid(9)}, {"values": {}})
+    made.json("GET", f"/threads/{kit.uid(1)}/state", state)
+    session, clock = kit.session(made), FakeClock(autojump=False)
+    kit.ask(session, "POST", "/threads", {})
+    modes = ("run_modes,state_update", "state_update", "run_modes", "lifecycle")
+    readers = [Reader(kit, session, clock, f"stream_modes={mode}") for mode in modes]
+    post(kit, session, clock)
+    await move(clock, 11, 10)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/state", {"values": {}}, now_ms=21)
+    await move(clock, 1)
+    readers.append(Reader(kit, session, clock, "stream_modes=state_update", "-"))
+    await move(clock, 5000)
+    seen = [[name for name in reader.names if name != "heartbeat"] for reader in readers]
+    run = ["start 2", "values", "done 2"]
+    assert seen == [[*run, "state_update"], ["state_update"], run, [run[0], run[2]], []]
+    for reader in readers:
+        await reader.stop()

@@ -36,7 +36,7 @@ class Deviation:
         )
 
 
-_JOINS, _THREADS, _TWIN, _HTTP = "Joins", "Thread streams", "Session twin", "HTTP"
+_TWIN, _HTTP = "Session twin", "HTTP"
 
 KNOWN: tuple[Deviation, ...] = (
     Deviation(
@@ -49,7 +49,6 @@ KNOWN: tuple[Deviation, ...] = (
         _TWIN,
         r"refusals.*: (unknown path|POST to an unknown path)",
     ),
-    Deviation("`state_update` is not sent", _THREADS, "the state is written", "state_update|comments"),
     Deviation(
         "the mock names the origin that it allows, where the server allows all: only pages of this machine may",
         _HTTP,
