@@ -132,7 +132,7 @@ def _decode_by_exchange(path: Path) -> None:
 def _seek(path: Path, at_ns: int) -> None:
     """The first chunk from the middle on, of any exchange."""
     with Cassette.open(path) as cassette:
-        next(chunk for chunk in cassette.iter_chunks(1) if chunk.at_ns >= at_ns)
+        next(cassette.iter_chunks(1, since_ns=at_ns))
 
 
 def _timed(call: Callable[[], object]) -> float:

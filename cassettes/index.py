@@ -7,6 +7,7 @@ FORMAT.md, section "Index".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,7 @@ from graphtape.cassettes.records import (
     End,
     RawRecord,
     RecordType,
+    are_plain_chunks,
     chunk_flags,
     decode,
     new_packer,
@@ -432,6 +434,23 @@ class IndexBuilder:
         """Write down the exchanges that have not ended, as they are now."""
         for number, entry in self.open.items():
             self.exchanges.put(number - 1, entry.row())
+
+    def add_all(self, records: Sequence[RawRecord], times: Sequence[int]) -> None:
+        """Follow the records of a segment in a scan; raises as `add`."""
+        if not are_plain_chunks(records):
+            for record, at_ns in zip(records, times, strict=True):
+                self.add(record, at_ns)
+            return
+        # Most segments are nothing but chunks: each exchange is looked up once, not once per event.
+        chunks = Counter(record[2] for record in records)
+        sizes = dict.fromkeys(chunks, 0)
+        for _, _, number, data in records:
+            sizes[number] += len(data)
+        for number, count in chunks.items():
+            entry = self._entry(number)
+            entry.chunks += count
+            entry.response_bytes += sizes[number]
+            entry.touch(self.segment)
 
     def add(self, record: RawRecord, at_ns: int) -> None:
         """Follow one record of a scan.

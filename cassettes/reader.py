@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import TracebackType
 from typing import Final, NamedTuple, Self, overload
 
@@ -45,7 +47,9 @@ from graphtape.cassettes.records import (
     Record,
     RecordType,
     RequestEnd,
+    are_plain_chunks,
     decode,
+    decode_plain_chunks,
     unpack_segment,
 )
 from graphtape.cassettes.scan import FileSource, Segment, decode_segment, recording_of, scan
@@ -227,13 +231,21 @@ class Cassette:
                 return record.content
         return None
 
-    def iter_chunks(self, number: int) -> Iterator[Chunk]:
-        """The reads of a response body, in order, holding one segment of the file in memory."""
+    def iter_chunks(self, number: int, *, since_ns: int | None = None) -> Iterator[Chunk]:
+        """The reads of a response body, in order, holding one segment of the file in memory.
+
+        Args:
+            number: of the exchange.
+            since_ns: only those of this time or later. What lies before is not read, but for the start of a segment;
+                so a read whose time is later than that of what was recorded behind it may be missed.
+        """
         new = tuple.__new__  # a named tuple's own constructor takes twice as long
-        for segment in self._segments_of(number):
+        for segment in self._segments_of(number, since_ns):
             records, times = self._segment(segment)
             for record, at_ns in zip(records, times, strict=True):
                 if record[2] != number or record[0] != _CHUNK:
+                    continue
+                if since_ns is not None and at_ns < since_ns:
                     continue
                 if len(record) == 4 and type(record[3]) is bytes:
                     yield new(Chunk, (at_ns, record[3], False))
@@ -247,8 +259,8 @@ class Cassette:
 
     def iter_records(self) -> Iterator[Record]:
         """Every record of the file, in order, unknown ones too."""
-        for at in range(self._index.segments.count):
-            yield from self._decoded(at)
+        # Not held: whoever reads on needs no segment twice, and memory used before is in the processor's cache.
+        return chain.from_iterable(self._decoded(at, hold=False) for at in range(self._index.segments.count))
 
     def iter_contents(self) -> Iterator[Record | UnknownFrame]:
         """Every record, and in its place every frame of a type that this version does not know; for rewriting."""
@@ -365,16 +377,23 @@ class Cassette:
         self._index = found.index
         self._held.clear()
 
-    def _segments_of(self, number: int) -> Iterator[int]:
+    def _segments_of(self, number: int, since_ns: int | None = None) -> Iterator[int]:
+        """The segments of an exchange; those from the last on that begins before `since_ns`."""
         row = self._row(number)
         try:
             runs = segments_of(row)
         except BadRecord as error:
             raise DamagedCassette(self.path, offset=self._data_end, reason=f"in the index: {error}") from None
+        if since_ns is not None and runs:
+            del runs[: max(0, bisect_left(runs, since_ns, key=lambda run: self._begins_ns(run[0])) - 1)]
+            runs[0] = runs[0][max(0, bisect_left(runs[0], since_ns, key=self._begins_ns) - 1) :]
         for run in runs:
             yield from run
 
-    def _segment(self, at: int) -> tuple[list[RawRecord], list[int]]:
+    def _begins_ns(self, segment: int) -> int:
+        return self._segment_row(segment).first_ns
+
+    def _segment(self, at: int, *, hold: bool = True) -> tuple[list[RawRecord], list[int]]:
         held = self._held.get(at)
         if held is not None:
             self._held.move_to_end(at)
@@ -405,9 +424,10 @@ class Cassette:
                 offset=row.offset,
                 reason="the segment there is not the one that the index describes",
             )
-        while len(self._held) >= _SEGMENTS_HELD:
-            self._held.popitem(last=False)
-        self._held[at] = (records, times)
+        if hold:
+            while len(self._held) >= _SEGMENTS_HELD:
+                self._held.popitem(last=False)
+            self._held[at] = (records, times)
         return records, times
 
     def _segment_row(self, at: int) -> SegmentRow:
@@ -432,9 +452,17 @@ class Cassette:
             )
         return row
 
-    def _decoded(self, segment: int, number: int | None = None) -> Iterator[Record]:
+    def _decoded(self, segment: int, number: int | None = None, *, hold: bool = True) -> Iterator[Record]:
+        """The records of a segment, or those of them that belong to exchange `number`."""
+        records, times = self._segment(segment, hold=hold)
+        if number is None and are_plain_chunks(records):
+            return decode_plain_chunks(records, times)
+        return self._decoded_one_by_one(segment, records, times, number)
+
+    def _decoded_one_by_one(
+        self, segment: int, records: list[RawRecord], times: list[int], number: int | None
+    ) -> Iterator[Record]:
         recording = self._segment_row(segment).recording
-        records, times = self._segment(segment)
         new = tuple.__new__
         try:
             for record, at_ns in zip(records, times, strict=True):

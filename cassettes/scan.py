@@ -163,10 +163,8 @@ def scan(source: Source, end: int | None = None) -> Scan:
             return
         records, times, raw_bytes = decode_segment(source.path, segment, decompressor)
         index.begin_segment()
-        add = index.add
         try:
-            for record, at_ns in zip(records, times, strict=True):
-                add(record, at_ns)
+            index.add_all(records, times)
         except BadRecord as error:
             raise DamagedCassette(
                 source.path, offset=segment.offset, reason=f"in the segment there: {error}"

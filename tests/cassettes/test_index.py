@@ -177,3 +177,29 @@ def test_limits_of_a_cassette(monkeypatch: pytest.MonkeyPatch) -> None:
         index.add((1, 0, 0, {"started_unix_ns": 1}), 0)
     with pytest.raises(LimitReached):
         index.begin_segment()
+
+
+def test_segment_of_chunks() -> None:
+    """Chunks of several exchanges, followed as a whole segment, count as one by one."""
+    records = [(6, 1, at % 3 + 1, b"x" * at) for at in range(20)]
+    rows = []
+    for at_once in (True, False):
+        index = builder()
+        for number in (1, 2, 3):
+            index.add((2, 0, number, {"method": "GET", "target": "/"}), 0)
+        index.begin_segment()
+        if at_once:
+            index.add_all(records, list(range(20)))
+        else:
+            for at_ns, record in enumerate(records):
+                index.add(record, at_ns)
+        index.settle()
+        rows.append(index.exchanges.group(0))
+    assert rows[0] == rows[1]
+    assert [row[11] for row in rows[0]] == [7, 7, 6]
+
+
+def test_segment_of_chunks_of_nothing() -> None:
+    """A segment of chunks of an exchange that is not open is refused as one such chunk is."""
+    with pytest.raises(BadRecord, match="exchange 1, which is not open"):
+        builder().add_all([(6, 0, 1, b"")], [0])

@@ -662,3 +662,46 @@ def test_masks_found_late(tape: Path, writer: CassetteWriter) -> None:
             assert cassette.exchange(number).request.redacted == ("header cookie", "body password")
             assert cassette.request(other)[0].redacted == ()
             cassette.check()
+
+
+@pytest.fixture
+def long(tape: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recorder killed in its second recording: exchanges 2 and 3 in turns over some thirty small segments."""
+    monkeypatch.setattr("graphtape.cassettes.writer.SEGMENT_CUT_RECORDS", 10)
+    writer = CassetteWriter.create(tape)
+    writer.begin_recording(1, "u", "p")
+    writer.chunk(writer.request(10**12, "GET", "/earlier", ()), 10**12, b"later than all that follows")
+    writer.begin_recording(2, "u", "p")
+    numbers = [writer.request(0, "GET", f"/{at}", ()) for at in range(2)]
+    for at in range(300):
+        writer.chunk(numbers[at // 40 % 2], 10 + 5 * (at // 2), b"%d" % at, delayed=at % 7 == 0)
+        writer.flush()
+    data = tape.read_bytes()
+    writer.close()
+    tape.write_bytes(data)
+    return tape
+
+
+def test_chunks_since(long: Path) -> None:
+    """The chunks since a time are those of all chunks that have it or a later one, at any time."""
+    with Cassette.open(long) as cassette:
+        for number in (2, 3):
+            every = list(cassette.iter_chunks(number))
+            assert len(every) in (140, 160)
+            for since_ns in range(0, 800, 3):
+                found = list(cassette.iter_chunks(number, since_ns=since_ns))
+                assert found == [chunk for chunk in every if chunk.at_ns >= since_ns]
+
+
+def test_chunks_since_a_time_read_little(long: Path) -> None:
+    """What lies before is not read."""
+    with Cassette.open(long) as cassette:
+        before = cassette.bytes_read
+        assert next(cassette.iter_chunks(3, since_ns=710)).at_ns == 710
+        assert cassette.bytes_read - before < long.stat().st_size / 10
+
+
+def test_records_by_columns(long: Path) -> None:
+    """Segments of nothing but chunks, which are read by columns, give the records that a rewrite sees."""
+    with Cassette.open(long) as cassette:
+        assert list(cassette.iter_records()) == list(cassette.iter_contents())

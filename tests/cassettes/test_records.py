@@ -19,7 +19,9 @@ from graphtape.cassettes.records import (
     Record,
     RequestEnd,
     Unknown,
+    are_plain_chunks,
     decode,
+    decode_plain_chunks,
     encode,
     new_packer,
     unpack_all,
@@ -220,3 +222,18 @@ def test_extension_types() -> None:
     value = msgpack.ExtType(5, b"ext")
     (raw,), _ = unpack_segment(pack((99, 0, 0, value)))
     assert encode(decode(raw, 0, recording=1)) == (99, (value,))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [(6, 0, 1, b"x", 0), (6, 0, 1, "x"), (6, 0, 1), (3, 0, 1, b"x"), (99, 0, 1, b"x")],
+    ids=["flags", "no bytes", "short", "request body", "unknown"],
+)
+def test_plain_chunks(other: tuple[Any, ...]) -> None:
+    """Chunks without flags are decoded at once as one by one; anything else among them is seen."""
+    records, times = unpack_segment(pack((6, 5, 1, b"one"), (6, 2, 3, b"")))
+    assert are_plain_chunks(records)
+    one_by_one = [decode(record, at_ns, recording=1) for record, at_ns in zip(records, times, strict=True)]
+    assert list(decode_plain_chunks(records, times)) == one_by_one
+    assert type(one_by_one[0].content) is Chunk
+    assert not are_plain_chunks([*records, other])
