@@ -6,6 +6,8 @@ Pure. One rule: as recorded where the same was asked at the same stage, else fro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from graphtape.cassettes.runs import RecordedCall
@@ -22,7 +24,7 @@ from graphtape.replayer.answers import (
 from graphtape.replayer.cancelling import requested
 from graphtape.replayer.describing import WAIT_HOW, described_run
 from graphtape.replayer.plan import Head, Part, Plan
-from graphtape.replayer.play import END_OF_TIME_NS, Play
+from graphtape.replayer.play import END_OF_TIME_NS, Play, parsed
 from graphtape.replayer.recorded_answers import broken_note, recorded_answer, same_query, staged_read
 from graphtape.replayer.replies import (
     json_plan,
@@ -32,6 +34,7 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
+from graphtape.replayer.request_fields import as_requested, asks_alike, ends_alike
 from graphtape.replayer.thread import SessionThread
 from graphtape.replayer.twin import thread_values
 from graphtape.replayer.waiting import late_answer, wait_answer
@@ -134,7 +137,7 @@ def join_run(turn: Turn) -> Answer:
         if late is not None:
             return late
     same = _recorded_join(turn, play, "")
-    if same is not None:
+    if same is not None and ends_alike(play.run.options, play.options):
         plan = recorded_plan(same, play.ids)
         return RunWait(play, plan.head, plan, cancel_on_disconnect=cancels, note=broken_note(plan.detail))
     over_unseen = play.finished(turn.now_ns) and not play.tape.whole
@@ -170,8 +173,25 @@ def get_run(turn: Turn) -> Answer:
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
-        return recorded
+        return _as_requested(recorded, [play])
     return Reply(json_plan(200, described_run(turn, play), like=play.run.call, derived="run"))
+
+
+def _as_requested(recorded: Reply, plays: Sequence[Play]) -> Reply:
+    """A recorded run object, or an array of them, with what this session's requests said otherwise."""
+    if all(map(asks_alike, plays)):
+        return recorded
+    told = parsed(recorded.plan.body)
+    by_id = {play.run_id: play for play in plays}
+    rows = [
+        as_requested(row, by_id[row["run_id"]])
+        if isinstance(row, dict) and row.get("run_id") in by_id
+        else row
+        for row in (told if isinstance(told, list) else [told])
+    ]
+    value = rows if isinstance(told, list) else rows[0]
+    like = plays[-1].run.call
+    return Reply(json_plan(200, value, like=like, derived="runs" if isinstance(told, list) else "run"))
 
 
 def list_runs(turn: Turn, thread: SessionThread) -> Answer:
@@ -179,7 +199,7 @@ def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
-        return recorded
+        return _as_requested(recorded, thread.runs)
     turn.session.open_deep_link(thread, turn.now_ns)
     rows = [described_run(turn, play) for play in reversed(thread.runs)]
     wanted = turn.asked.all_of("status")

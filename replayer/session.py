@@ -197,7 +197,7 @@ class Session:
             if run is None:
                 thread.past.append(Update(position, thread.origin))
                 continue
-            options = run.options or StreamOptions()
+            options = run.asked_options or StreamOptions()
             seen = self._view(run, RunQuery(run.answer, True, run.body, options))
             if isinstance(seen, ViewRefused) or run.run_id is None or run.run_id in self.runs:
                 continue
@@ -211,6 +211,7 @@ class Session:
                 started_ns=now_ns,
                 pace=self.options.pace,
                 answer=run.answer,
+                body=run.asked_body,
                 assistant=self._assistant_of,
                 unique_ids=self.options.ids == "unique",
                 recorded_done_id=self.tapes.done_ids.get(run.run_id),

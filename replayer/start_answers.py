@@ -25,7 +25,7 @@ from graphtape.replayer.describing import WAIT_HOW
 from graphtape.replayer.match import Match, Miss
 from graphtape.replayer.misses import run_miss
 from graphtape.replayer.plain import plain_answer
-from graphtape.replayer.play import Play
+from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.recorded_answers import broken_note, recorded_answer
 from graphtape.replayer.replies import (
     json_plan,
@@ -35,6 +35,7 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
+from graphtape.replayer.request_fields import asks_alike, ends_alike
 from graphtape.replayer.session import Chosen
 from graphtape.replayer.shown import Json
 from graphtape.replayer.thread import SessionThread
@@ -167,15 +168,16 @@ def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
         return RunStream(play, head, note)
     if answer == "wait":
         cancels = play.on_disconnect == "cancel"
-        if same_way:
+        if same_way and (play.seen.silent or ends_alike(match.run.options, play.options)):
             plan = recorded_plan(like, play.ids, extra=extra)
             return RunWait(play, plan.head, plan, starts=True, cancel_on_disconnect=cancels, note=note)
         head = wait_head(like, run_locations(play.thread_id, play.run_id, "join"), extra)
         return RunWait(play, head, None, starts=True, cancel_on_disconnect=cancels, note=note)
-    if same_way:
+    if same_way and asks_alike(play):
         return Reply(recorded_plan(like, play.ids, extra=extra), note, recorded=True)
     thread = turn.session.threads.get(play.thread_id or "")
-    value = {**run_object(play, None, thread, turn.now_ns), "status": "pending"}
+    told = parsed(play.ids.apply(recorded_plan(like).body)) if same_way else None
+    value = {**run_object(play, told, thread, turn.now_ns), "status": "pending"}
     location = run_locations(play.thread_id if stateful else None, play.run_id, "")[1:]
     return Reply(json_plan(200, value, like=like, extra=(*location, *extra)), note)
 

@@ -6,12 +6,12 @@ and the caller refuses. Shapes: docs/agent-server.md, section 10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from graphtape.protocol.ids import uuid_unix_us
 from graphtape.replayer.metadata import STARTED, run_metadata, thread_config, thread_metadata
 from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.request_fields import as_requested, repeated, strategy
 from graphtape.replayer.shown import Json, may_have_changed_unseen, shown_of
 from graphtape.replayer.states import iso, last_interrupts
 from graphtape.replayer.thread import SessionThread, Stamp, Update
@@ -123,7 +123,7 @@ def touched(thread: SessionThread, now_ns: int) -> dict[str, Stamp]:
 
 
 # Fields of a run object that are as its own request says, whatever was recorded for an equal input.
-_ASKED = ("interrupt_before", "interrupt_after", "webhook", "feedback_keys")
+_ASKED = ("stream_mode", "interrupt_before", "interrupt_after", "webhook", "feedback_keys")
 
 
 def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, now_ns: int) -> Json:
@@ -135,8 +135,9 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
     """
     status = play.status(now_ns)
     if recorded is not None:
-        return {**recorded, "status": status}
+        return {**as_requested(recorded, play), "status": status}
     body = play.body
+    asked = repeated(body)
     shown = _shown_config(play)
     metadata = run_metadata(thread, play, shown.get("metadata") or {}, started=False)
     if not metadata:
@@ -149,28 +150,19 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
         "metadata": metadata,
         "status": status,
         "kwargs": {
-            "input": body.get("input"),
-            "command": body.get("command"),
+            "input": asked["input"],
+            "command": asked["command"],
             "config": {**(body.get("config") or {}), **_config(shown, metadata, pending=status == "pending")},
             "context": body.get("context") or {},
-            "stream_mode": _modes(body),
-            **{name: body.get(name) for name in _ASKED},
+            **{name: asked[name] for name in _ASKED},
             "temporary": False,
-            "subgraphs": play.options.subgraphs,
-            "resumable": play.options.resumable,
-            "checkpoint_during": body.get("checkpoint_during", True),
-            "durability": body.get("durability") or "async",
+            **{name: asked[name] for name in ("subgraphs", "resumable", "checkpoint_during", "durability")},
         },
-        "multitask_strategy": body.get("multitask_strategy") or "enqueue",
+        "multitask_strategy": strategy(body),
         "created_at": iso(uuid_unix_us(play.run_id) or 0),
         "updated_at": recorded_moment(play, now_ns),
         "langsmith_session_name": None,
     }
-
-
-def _modes(body: Mapping[str, Any]) -> Any:
-    modes = body.get("stream_mode") or ["values"]
-    return [modes] if isinstance(modes, str) else modes
 
 
 def _config(shown: Json, metadata: Json, *, pending: bool) -> Json:
