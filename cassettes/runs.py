@@ -409,6 +409,12 @@ class RecordedThread:
                 found.setdefault(run_id, (call.summary.recording, at_ns))
         return found
 
+    @property
+    def born_of_run(self) -> bool:
+        """Whether its first run created it, unless it was there before the recording."""
+        first = self.steps[0].run if self.steps else None
+        return first is not None and first.body.get("if_not_exists") == "create"
+
     def stage_at(self, moment: Moment) -> tuple[int, bool]:
         """(steps done, whether one was in flight) at a moment of the recording."""
         done = sum(1 for step in self.steps if step.done <= moment)

@@ -12,9 +12,10 @@ import orjson
 from graphtape.protocol.ids import IdMap
 from graphtape.replayer.answers import Turn
 from graphtape.replayer.assistants import recorded_run_objects
+from graphtape.replayer.metadata import tells_otherwise
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.twin import run_object, thread_object
+from graphtape.replayer.twin import run_object, shows_its_configuration, thread_object
 
 Json = dict[str, Any]
 
@@ -23,8 +24,10 @@ WAIT_HOW = "Record it with POST .../runs/wait, or with stream_mode values among 
 
 def described_run(turn: Turn, play: Play) -> Json:
     """The run object as of now."""
-    recorded = recorded_run_objects(play)
     thread = turn.session.threads.get(play.thread_id or "")
+    recorded = recorded_run_objects(play)
+    if thread is not None and tells_otherwise(thread) and shows_its_configuration(play):
+        recorded = []
     return run_object(play, recorded[-1] if recorded else None, thread, turn.now_ns)
 
 

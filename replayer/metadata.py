@@ -43,6 +43,18 @@ def thread_metadata(thread: SessionThread, until: Play | None = None) -> Json:
     return found
 
 
+def tells_otherwise(thread: SessionThread) -> bool:
+    """Whether its client said other things about it than the recorded one, which recorded reads of it repeat."""
+    recorded = thread.recorded or thread.origin
+    if recorded is None or thread.deep or thread.is_copy:
+        return False
+    if thread.born_of_run or recorded.born_of_run:
+        return thread.born_of_run != recorded.born_of_run
+    creation = _object(recorded.created.request_json() if recorded.created is not None else None)
+    merged = any(isinstance(change.what, dict) and not change.is_recorded for change in thread.changes)
+    return merged or thread.metadata != _object(creation.get("metadata"))
+
+
 def thread_config(thread: SessionThread) -> Json:
     """What runs leave of their configuration in the thread: all but `configurable`."""
     found: Json = {}
@@ -72,6 +84,10 @@ def run_metadata(thread: SessionThread | None, play: Play, told: Json, *, starte
         if key not in added and key not in given and key not in _OF_THE_TASK and key not in _IDS
     }
     ids = {key: told[key] for key in _IDS if key in told}
+    if thread is not None and thread.born_of_run and thread.changes and thread.changes[0].what is play:
+        # There was no thread yet whose metadata it could have; the assistant's id is put in last.
+        first = {**own, **_given(play.body), "assistant_id": ids.get("assistant_id")}
+        return {**first, **(added if started else {})}
     of_thread = thread_metadata(thread, play) if thread is not None else {}
     return {**own, **of_thread, **ids, **_given(play.body), **(added if started else {})}
 

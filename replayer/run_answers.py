@@ -23,6 +23,7 @@ from graphtape.replayer.answers import (
 )
 from graphtape.replayer.cancelling import requested
 from graphtape.replayer.describing import WAIT_HOW, described_run
+from graphtape.replayer.metadata import tells_otherwise
 from graphtape.replayer.plan import Head, Part, Plan
 from graphtape.replayer.play import END_OF_TIME_NS, Play, parsed
 from graphtape.replayer.recorded_answers import broken_note, recorded_answer, same_query, staged_read
@@ -172,7 +173,7 @@ def get_run(turn: Turn) -> Answer:
         return Reply(refusal_plan(404, "Not Found"))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
-    if recorded is not None:
+    if recorded is not None and not tells_otherwise(thread):
         return _as_requested(recorded, [play])
     return Reply(json_plan(200, described_run(turn, play), like=play.run.call, derived="run"))
 
@@ -198,7 +199,7 @@ def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}/runs`: newest first."""
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
-    if recorded is not None:
+    if recorded is not None and not tells_otherwise(thread):
         return _as_requested(recorded, thread.runs)
     turn.session.open_deep_link(thread, turn.now_ns)
     rows = [described_run(turn, play) for play in reversed(thread.runs)]
@@ -206,6 +207,9 @@ def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     if wanted:
         rows = [row for row in rows if row["status"] == wanted[-1]]
     offset, limit = turn.asked.number("offset", 0), turn.asked.number("limit", 10)
+    selected = turn.asked.all_of("select")
+    if selected:
+        rows = [{key: value for key, value in row.items() if key in selected} for row in rows]
     like = thread.runs[-1].run.call if thread.runs else thread.created
     return Reply(json_plan(200, rows[offset : offset + limit], like=like, derived="runs"))
 

@@ -185,6 +185,7 @@ class Session:
         created = recorded.created.json() if recorded.created is not None else None
         metadata = created.get("metadata") if isinstance(created, dict) else None
         thread = SessionThread(thread_id, recorded, recorded.created, metadata or {}, deep=deep)
+        thread.born_of_run = recorded.created is None and recorded.born_of_run
         self.threads[thread_id] = thread
         return thread
 

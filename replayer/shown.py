@@ -13,7 +13,6 @@ from graphtape.replayer.play import Play, parsed
 Json = dict[str, Any]
 
 _GUESTS = ("__interrupt__", "__error__")
-_OF_STATE = ("values", "checkpoints", "tasks")
 
 
 @dataclass
@@ -25,7 +24,7 @@ class Shown:
     checkpoints: list[Json] = field(default_factory=list)
     """Payloads of `checkpoints` events."""
     inner: Json | None = None
-    """The last checkpoint of any level, if an inner one came after the last of the root."""
+    """The last checkpoint of an inner level (or its `values`), if none of the root came after it."""
     started: set[str] = field(default_factory=set)
     """Ids of tasks that have begun."""
     results: dict[str, Any] = field(default_factory=dict)
@@ -33,7 +32,9 @@ class Shown:
     errors: dict[str, Json] = field(default_factory=dict)
     """By id: what tasks have failed with."""
     interrupts: dict[str, list[Json]] = field(default_factory=dict)
-    """By id: what tasks have been interrupted by."""
+    """By id: what tasks of any level have been interrupted by."""
+    pushed: set[str] = field(default_factory=set)
+    """Ids of tasks that another node has sent (`Send`)."""
     metadata: Json = field(default_factory=dict)
     """Of the run's configuration, as its tasks show it."""
 
@@ -47,6 +48,11 @@ class Shown:
         """The newest values."""
         return self.values if self.has_values else self.checkpoints[-1].get("values")
 
+    @property
+    def last_checkpoint(self) -> Json | None:
+        """The newest checkpoint of any level: what the server looks at when a run ends."""
+        return self.inner or (self.checkpoints[-1] if self.checkpoints else None)
+
 
 def shown_of(play: Play, now_ns: int) -> Shown:
     """Read a run's events up to now."""
@@ -55,37 +61,48 @@ def shown_of(play: Play, now_ns: int) -> Shown:
         shown.values, shown.has_values = without_guests(play.final), True
     for event in play.shown_events(now_ns):
         base, _, namespace = (event.block.name or "").partition("|")
-        if base not in _OF_STATE or (namespace and base != "checkpoints"):
-            continue
-        payload = parsed(play.ids.apply(event.block.data or b""))
-        if base == "values":
-            # The interrupt is a guest in `values`, no part of the state.
-            shown.values, shown.has_values = without_guests(payload), True
-        elif isinstance(payload, dict):
-            _KEEP[base](shown, payload, namespace)
+        if base in _KEEP and (not namespace or play.options.subgraphs):
+            _KEEP[base](shown, parsed(play.ids.apply(event.block.data or b"")), namespace)
     return shown
 
 
-def _keep_checkpoint(shown: Shown, payload: Json, namespace: str) -> None:
-    shown.inner = payload if namespace else None
+def _keep_values(shown: Shown, payload: Any, namespace: str) -> None:
+    # The interrupt is a guest in `values`, no part of the state; it comes after the last checkpoint.
+    values = without_guests(payload)
     if not namespace:
-        shown.checkpoints.append(payload)
+        shown.values, shown.has_values = values, True
+    is_checkpoint = not (isinstance(payload, dict) and "__interrupt__" in payload)
+    if is_checkpoint and not shown.checkpoints:
+        shown.inner = {"values": values} if namespace else None
 
 
-def _keep_task(shown: Shown, payload: Json, _: str) -> None:
+def _keep_checkpoint(shown: Shown, payload: Any, namespace: str) -> None:
+    if isinstance(payload, dict):
+        shown.inner = payload if namespace else None
+        if not namespace:
+            shown.checkpoints.append(payload)
+
+
+def _keep_task(shown: Shown, payload: Any, namespace: str) -> None:
+    if not isinstance(payload, dict):
+        return
     identifier = str(payload.get("id"))
+    if payload.get("interrupts"):
+        shown.interrupts[identifier] = plain(payload["interrupts"])
+    if namespace:
+        return
     shown.metadata.update(payload.get("metadata") or {})
     if "result" not in payload:
         shown.started.add(identifier)
+        if payload.get("triggers") == ["__pregel_push"]:
+            shown.pushed.add(identifier)
         return
     shown.results[identifier] = payload["result"]
-    if payload.get("interrupts"):
-        shown.interrupts[identifier] = plain(payload["interrupts"])
     if isinstance(payload.get("error"), dict):
         shown.errors[identifier] = payload["error"]
 
 
-_KEEP = {"checkpoints": _keep_checkpoint, "tasks": _keep_task}
+_KEEP = {"values": _keep_values, "checkpoints": _keep_checkpoint, "tasks": _keep_task}
 
 
 def without_guests(values: Any) -> Any:
@@ -139,8 +156,9 @@ def plain(interrupts: list[Json]) -> list[Json]:
 
 def stopped_short(play: Play, now_ns: int) -> bool:
     """Whether something is left to do in the graph of a run that is over: interrupted, or cancelled in the middle."""
-    shown = shown_of(play, now_ns)
-    if shown.checkpoints:
-        return bool(shown.checkpoints[-1].get("next")) or interrupts_of(play, now_ns) is not None
-    cancelled = play.cancelled_as(now_ns) is not None
-    return (cancelled and play.sources_shown(now_ns) > 1) or interrupts_of(play, now_ns) is not None
+    if interrupts_of(play, now_ns) is not None:
+        return True
+    last = shown_of(play, now_ns).last_checkpoint
+    if last is not None and "next" in last:
+        return bool(last["next"])
+    return play.cancelled_as(now_ns) is not None and play.sources_shown(now_ns) > 1

@@ -45,7 +45,7 @@ def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
     """`GET /threads/{t}/state`; None if no stream shows it."""
     if not thread.steps and thread.inherited == []:
         return empty_state()
-    states = thread_history(thread, now_ns)
+    states, _ = newest_states(thread, now_ns)
     if states:
         return states[0]
     known, values = values_so_far(thread, now_ns)
@@ -72,32 +72,42 @@ def empty_state() -> Json:
 
 
 def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
-    """All states of a thread, newest first, from its `checkpoints` events; None if a step of it shows none."""
-    if thread.inherited is None:
-        return None
+    """All states of a thread, newest first; None if a step of it shows none."""
+    states, complete = newest_states(thread, now_ns)
+    return states if complete else None
+
+
+def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]:
+    """(states from `checkpoints` events, newest first, as far back as all are shown; whether these are all)."""
+    known: list[Play] = []
+    complete = thread.inherited is not None
+    for play in reversed(thread.steps):
+        if isinstance(play, Update) or not _shows_all(play, now_ns):
+            complete = False
+            break
+        known.insert(0, play)
     # A run that resumes shows the pending checkpoint once more: what it says of it then is the later truth.
-    states: dict[object, Json] = {
-        state["checkpoint_id"] or len(thread.inherited) - at: state
-        for at, state in reversed(list(enumerate(thread.inherited)))
-    }
-    for play in thread.steps:
-        if isinstance(play, Update):
-            return None
+    states: dict[object, Json] = {}
+    for position, state in enumerate(reversed((thread.inherited or []) if complete else [])):
+        states[state["checkpoint_id"] or position] = state
+    for play in known:
         shown = shown_of(play, now_ns)
-        if may_have_changed_unseen(play, now_ns):
-            return None
-        if not shown.checkpoints:
-            told = play.run.options is not None and "checkpoints" in play.run.options.modes
-            if not told and shown.has_values:
-                return None
-            continue
-        for state in _states_of(thread, play, shown, now_ns):
+        for state in _states_of(thread, play, shown, now_ns) if shown.checkpoints else ():
             before = states.get(state["checkpoint_id"])
             if before is not None:
                 # Of its tasks; its metadata are those it was made with.
                 state["metadata"] = before["metadata"]
             states[state["checkpoint_id"] or len(states)] = state
-    return [*states.values()][::-1]
+    return [*states.values()][::-1], complete
+
+
+def _shows_all(play: Play, now_ns: int) -> bool:
+    """Whether every state that a run has made was shown."""
+    if may_have_changed_unseen(play, now_ns):
+        return False
+    shown = shown_of(play, now_ns)
+    told = play.run.options is not None and "checkpoints" in play.run.options.modes
+    return bool(shown.checkpoints) or told or not shown.has_values
 
 
 def _states_of(thread: SessionThread, play: Play, shown: Shown, now_ns: int) -> list[Json]:
@@ -122,6 +132,9 @@ def _states_of(thread: SessionThread, play: Play, shown: Shown, now_ns: int) -> 
 def last_interrupts(thread: SessionThread, play: Play, now_ns: int) -> Json:
     """`interrupts` of a thread whose last run this was: task id -> its interrupts."""
     shown = shown_of(play, now_ns)
+    if shown.inner is not None:
+        inner = {str(task.get("id")) for task in shown.inner.get("tasks") or []}
+        return {task: found for task, found in shown.interrupts.items() if task in inner}
     if not shown.checkpoints:
         return dict(shown.interrupts)
     tasks = _states_of(thread, play, shown, now_ns)[-1]["tasks"]
@@ -134,7 +147,11 @@ def _task_interrupts(play: Play, shown: Shown, now_ns: int) -> dict[str, list[Js
     if not found or shown.interrupts:
         return shown.interrupts
     tasks = [str(task.get("id")) for task in shown.checkpoints[-1].get("tasks") or []]
-    return {task: found for task in tasks if not shown.results.get(task)}
+    left = [task for task in tasks if task not in shown.results]
+    if len(left) == len(found):
+        # Tasks of one step raise them in their order.
+        return {task: [one] for task, one in zip(left, found, strict=True)}
+    return dict.fromkeys(left, found)
 
 
 def _task_errors(play: Play, shown: Shown, now_ns: int) -> dict[str, str]:
@@ -187,7 +204,11 @@ def _state(
     }
     checkpoint_id = config.get("checkpoint_id")
     created_us = uuid_unix_us(checkpoint_id) if isinstance(checkpoint_id, str) else None
-    tasks = [_task(task, play, shown, interrupts, errors) for task in payload.get("tasks") or []]
+    paths = _paths(payload.get("tasks") or [], shown)
+    tasks = [
+        _task(task, path, play, shown, ended=(interrupts, errors))
+        for task, path in zip(payload.get("tasks") or [], paths, strict=True)
+    ]
     return {
         "values": payload.get("values"),
         "next": payload.get("next") or [],
@@ -207,12 +228,32 @@ def _is_told(key: str, value: Any) -> bool:
     return isinstance(value, (str, int, float)) and not key.startswith(_HIDDEN) and key not in _LATER
 
 
+def _paths(tasks: list[Json], shown: Shown) -> list[list[Any]]:
+    """Where each task comes from: its node's edges, or the n-th `Send` of the step before."""
+    found: list[list[Any]] = []
+    sent = 0
+    for task in tasks:
+        if str(task.get("id")) in shown.pushed:
+            found.append(["__pregel_push", sent, False])
+            sent += 1
+        else:
+            found.append(["__pregel_pull", task.get("name")])
+    return found
+
+
 def _task(
-    task: Json, play: Play, shown: Shown, interrupts: dict[str, list[Json]], errors: dict[str, str]
+    task: Json,
+    path: list[Any],
+    play: Play,
+    shown: Shown,
+    *,
+    ended: tuple[dict[str, list[Json]], dict[str, str]],
 ) -> Json:
+    interrupts, errors = ended
     state = task.get("state")
     identifier = str(task.get("id"))
-    result = shown.results.get(identifier) or None
+    cut_short = identifier in shown.errors or identifier in shown.interrupts
+    result = None if cut_short else shown.results.get(identifier)
     if task.get("name") == "__start__":
         # The task that takes in the input has no events of its own.
         result = play.run.body.get("input")
@@ -220,7 +261,7 @@ def _task(
     return {
         "id": task.get("id"),
         "name": task.get("name"),
-        "path": ["__pregel_pull", task.get("name")],
+        "path": path,
         "error": task.get("error") or errors.get(identifier),
         "interrupts": interrupts.get(identifier) or plain(task.get("interrupts") or []),
         "checkpoint": inner,

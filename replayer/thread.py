@@ -51,6 +51,8 @@ class Change(NamedTuple):
 
     at: Stamp
     what: Play | dict[str, Any] | None
+    is_recorded: bool = False
+    """The recording answered it: recorded reads may know of it."""
 
 
 @dataclass(eq=False)

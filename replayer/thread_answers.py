@@ -18,13 +18,19 @@ from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
 from graphtape.replayer.describing import created_object, creation_ids, described_thread
-from graphtape.replayer.metadata import thread_metadata
+from graphtape.replayer.metadata import tells_otherwise, thread_metadata
 from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
 from graphtape.replayer.state_updates import told_of
-from graphtape.replayer.states import copied_states, thread_history, thread_state, values_so_far
+from graphtape.replayer.states import (
+    copied_states,
+    newest_states,
+    thread_history,
+    thread_state,
+    values_so_far,
+)
 from graphtape.replayer.thread import Change, SessionThread, Update
 from graphtape.replayer.twin import thread_object
 
@@ -117,11 +123,11 @@ def read_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}`."""
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread) if turn.operation is Operation.GET_THREAD else None
-    if recorded is not None:
+    if recorded is not None and not tells_otherwise(thread):
         return recorded
     value = described_thread(turn, thread)
     if value is None:
-        return not_recorded("The thread", _HOW)
+        return recorded or not_recorded("The thread", _HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
 
 
@@ -169,22 +175,22 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
     if recorded is not None:
         return recorded
     turn.session.open_deep_link(thread, turn.now_ns)
-    states = thread_history(thread, turn.now_ns)
-    if states is None:
-        known, values = values_so_far(thread, turn.now_ns)
-        state = thread_state(thread, turn.now_ns) if known and values is not None else None
-        if state is None:
-            return not_recorded("The history of the thread", _HOW)
-        states = [state]
     body = turn.asked.json if turn.asked.method == "POST" else dict(turn.asked.query)
     options = body if isinstance(body, dict) else {}
+    limit = _count(options.get("limit"), 1)
     before = options.get("before")
     if isinstance(before, dict):
         before = before.get("checkpoint_id") or (before.get("configurable") or {}).get("checkpoint_id")
+    states, complete = newest_states(thread, turn.now_ns)
+    if not states and not complete:
+        known, values = values_so_far(thread, turn.now_ns)
+        state = thread_state(thread, turn.now_ns) if known and values is not None else None
+        states, complete = ([state], True) if state is not None else ([], False)
     if before:
         ids = [state["checkpoint_id"] for state in states]
         states = states[ids.index(before) + 1 :] if before in ids else []
-    limit = _count(options.get("limit"), 1)
+    if not complete and len(states) < limit:
+        return not_recorded("The history of the thread", _HOW)
     return Reply(json_plan(200, states[:limit], like=_like(thread), derived="history"))
 
 
@@ -219,7 +225,8 @@ def update_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`PATCH /threads/{t}`: metadata is merged."""
     recorded = plain_answer(turn)
     metadata = turn.asked.json.get("metadata") or {}
-    thread.changes.append(Change(turn.session.stamp(turn.now_ns), metadata))
+    change = Change(turn.session.stamp(turn.now_ns), metadata, is_recorded=recorded is not None)
+    thread.changes.append(change)
     return recorded or read_thread(turn, thread)
 
 

@@ -6,6 +6,7 @@ and the caller refuses. Shapes: docs/agent-server.md, section 10.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphtape.protocol.ids import uuid_unix_us
@@ -27,16 +28,12 @@ def thread_values(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
         shown = shown_of(play, now_ns)
         if may_have_changed_unseen(play, now_ns):
             return False, None
-        if shown.inner is not None and not _succeeded(play, now_ns):
+        if shown.inner is not None:
             # The server takes the last checkpoint that the stream showed, of whatever level.
             return True, shown.inner.get("values")
         if shown.known:
             return True, shown.last_values
     return True, None
-
-
-def _succeeded(play: Play, now_ns: int) -> bool:
-    return play.error(now_ns) is None and play.cancelled_as(now_ns) is None
 
 
 def thread_object(thread: SessionThread, created: Json | None, now_ns: int) -> Json | None:
@@ -86,6 +83,7 @@ def _new(thread: SessionThread) -> Json:
             "created_at": moment,
             "updated_at": moment,
             "values": None,
+            "state_updated_at": moment,
         }
     found: Json = {
         "thread_id": thread.thread_id,
@@ -134,8 +132,10 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
         thread: whose metadata the run has; None for a stateless run.
     """
     status = play.status(now_ns)
+    begun = status != "pending" and (play.sources_shown(now_ns) > 0 or play.final is not None)
     if recorded is not None:
-        return {**as_requested(recorded, play), "status": status}
+        found = {**as_requested(recorded, play), "status": status}
+        return found if begun else _before_it_began(found)
     body = play.body
     asked = repeated(body)
     shown = _shown_config(play)
@@ -143,7 +143,7 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
     if not metadata:
         given = body.get("metadata") or {}
         metadata = {"created_by": "system", **play.assistant, **given}
-    return {
+    made: Json = {
         "run_id": play.run_id,
         "thread_id": play.thread_id,
         "assistant_id": play.assistant.get("assistant_id", play.run.assistant),
@@ -152,8 +152,8 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
         "kwargs": {
             "input": asked["input"],
             "command": asked["command"],
-            "config": {**(body.get("config") or {}), **_config(shown, metadata, pending=status == "pending")},
-            "context": body.get("context") or {},
+            "config": {**(body.get("config") or {}), **_config(shown, metadata)},
+            "context": _context(body),
             **{name: asked[name] for name in _ASKED},
             "temporary": False,
             **{name: asked[name] for name in ("subgraphs", "resumable", "checkpoint_during", "durability")},
@@ -163,17 +163,48 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
         "updated_at": recorded_moment(play, now_ns),
         "langsmith_session_name": None,
     }
+    return made if begun else _before_it_began(made)
 
 
-def _config(shown: Json, metadata: Json, *, pending: bool) -> Json:
-    """The configuration of a run; what the server adds when it starts is not there before."""
+def _context(body: Mapping[str, Any]) -> Any:
+    """The context of a run is its `configurable`, if it has no other."""
+    config = body.get("config")
+    configurable = config.get("configurable") if isinstance(config, dict) else None
+    return body.get("context") or configurable or {}
+
+
+def _before_it_began(run: Json) -> Json:
+    """A run object without what the server adds when it starts the run."""
+    kwargs = run.get("kwargs")
+    config = kwargs.get("config") if isinstance(kwargs, dict) else None
+    if not isinstance(kwargs, dict) or not isinstance(config, dict):
+        return run
+    added = {"configurable": ("__pregel_node_finished",), "metadata": STARTED}
+    kept = {
+        name: (
+            {key: one for key, one in value.items() if key not in added[name]}
+            if name in added and isinstance(value, dict)
+            else value
+        )
+        for name, value in config.items()
+    }
+    return {**run, "kwargs": {**kwargs, "config": kept}}
+
+
+def _config(shown: Json, metadata: Json) -> Json:
+    """The configuration of a run that has started."""
     found = dict(shown)
-    if "configurable" in found and not pending:
+    if "configurable" in found:
         found["configurable"] = {**found["configurable"], "__pregel_node_finished": None}
     if "metadata" in found:
         added = {key: found["metadata"][key] for key in STARTED if key in found["metadata"]}
-        found["metadata"] = {**metadata, **({} if pending else added)}
+        found["metadata"] = {**metadata, **added}
     return found
+
+
+def shows_its_configuration(play: Play) -> bool:
+    """Whether a whole run object can be made from the events of a run."""
+    return _shown_config(play).keys() >= {"configurable", "metadata"}
 
 
 def _shown_config(play: Play) -> Json:

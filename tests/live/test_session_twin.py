@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from graphtape.tests.live.conformance import administering, twin
+from graphtape.tests.live.conformance import administering, conversations, situations, twin
 from graphtape.tests.live.conformance.deviations import unexpected
 from graphtape.tests.live.conformance.report import REPORT
 from graphtape.tests.live.conformance.staging import Case, play_all
@@ -37,6 +37,7 @@ SCRIPTS = {
         f"multitask {strategy}": twin.multitask(strategy)
         for strategy in ("absent", "reject", "enqueue", "interrupt", "rollback")
     },
+    **situations.SCRIPTS,
     **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
 }
 # Nothing but a recording can show these.
@@ -45,6 +46,8 @@ RECORDED_ONLY = {
     "assistants": administering.assistants,
     "store": administering.store,
 }
+# Only what was not recorded is of interest.
+PROBED_ONLY = conversations.SCRIPTS
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 USUAL = {
@@ -58,6 +61,19 @@ USUAL = {
     "multitask reject",
     "on_disconnect cancel",
     "store",
+    "multitask interrupt",
+    "polled from pending",
+    "runs in line",
+    "deleted runs",
+    "threads by runs",
+    "copies",
+    "patched",
+    "waits cancelled",
+    "end, inner interrupt",
+    "other clients",
+    "ids that clients bring",
+    "new chats",
+    "clients at once",
 }
 
 
@@ -65,7 +81,7 @@ def cases() -> list[Case]:
     out = []
     for recorded in (True, False):
         tail = ", recorded" if recorded else ""
-        for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else {})}.items():
+        for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else PROBED_ONLY)}.items():
             # Recorded reads of a run in its steps, derived ones of everything else.
             few = name in USUAL and recorded == (name in ("a run in its steps", "store"))
             how = {
@@ -82,6 +98,6 @@ async def test_session_is_what_the_server_says(agent_server: AgentServer, tmp_pa
     """No status, state, history, list or refusal differs, recorded or derived."""
     matrix = REPORT.matrix("Session twin")
     chosen = [case for case in cases() if FULL or case.representative]
-    await play_all(matrix, agent_server.url, chosen, tmp_path)
+    await play_all(matrix, agent_server.url, chosen, tmp_path, at_once=4)
     print("\n".join(matrix.lines()))
     assert not unexpected(matrix)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 TOLD = {
     "created_by": "system",
     "kind": "recorded",
@@ -65,3 +67,55 @@ def test_configuration_of_a_thread(kit: Any) -> None:
     kit.ask(session, "POST", "/threads", {})
     kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
     assert kit.read(session, "")["config"] == {"tags": ["x"], "configurable": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "patched", "is_recorded"),
+    [
+        ({"kind": "recorded"}, None, True),
+        ({"kind": "mine"}, None, False),
+        ({"kind": "recorded"}, {"more": 1}, False),
+    ],
+)
+def test_recorded_reads_of_another_client(kit: Any, given: Any, patched: Any, is_recorded: bool) -> None:
+    """Recorded reads of a thread are played for a client that said the same of it; for another they are derived."""
+    recording = kit.recording()
+    recording.thread(1, {"metadata": {"kind": "recorded"}})
+    path = f"/threads/{kit.uid(1)}"
+    body = {"assistant_id": "agent"}
+    recording.run(kit.uid(1), kit.uid(2), body)
+    recording.json("GET", path, {"was": "recorded"})
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {"metadata": given})
+    kit.ask(session, "POST", f"{path}/runs/stream", body)
+    if patched is not None:
+        kit.ask(session, "PATCH", path, {"metadata": patched}, now_ms=98)
+    thread = kit.read(session, "", now_ms=99)
+    assert ("was" in thread) is is_recorded
+    if not is_recorded:
+        assert thread["metadata"].items() >= {**given, **(patched or {})}.items()
+
+
+def test_first_run_of_a_thread_it_created(kit: Any) -> None:
+    """A run that creates its thread has none of the thread's metadata; the assistant's id comes last."""
+    recording = kit.recording()
+    told = {"created_by": "system", "m": 1, "assistant_id": "a", "run_attempt": 1}
+    body = {
+        "assistant_id": "agent",
+        "stream_mode": ["checkpoints", "tasks"],
+        "if_not_exists": "create",
+        "metadata": {"m": 1},
+        "config": {"configurable": {"mine": 5}},
+    }
+    events = [
+        (1, "metadata", {}),
+        (1, "checkpoints", kit.checkpoint(0, {})),
+        (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": told}),
+    ]
+    recording.run(kit.uid(1), kit.uid(2), body, events)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    run = kit.read(session, f"/runs/{kit.uid(2)}")
+    assert list(run["metadata"]) == ["created_by", "m", "assistant_id"]
+    assert run["kwargs"]["context"] == {"mine": 5}
+    assert list(kit.read(session, "")["metadata"])[-1] == "m"

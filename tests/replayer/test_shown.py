@@ -26,7 +26,16 @@ def test_inner_checkpoint(kit: Any) -> None:
         (9, "checkpoints|sub:" + kit.uid(7), kit.checkpoint(0, {"inner": 1})),
         (10, "checkpoints", kit.checkpoint(1, {"outer": 1})),
     ]
-    play = only_play(kit.conversation(("checkpoints", events)))
+    recording = kit.recording()
+    recording.thread(1)
+    body = {"assistant_id": "agent", "stream_mode": "checkpoints", "stream_subgraphs": True}
+    recording.run(kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), *events])
+    session = kit.session(recording)
+    for asked in (body, {**body, "stream_subgraphs": False}):
+        thread = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+        kit.ask(session, "POST", f"/threads/{thread}/runs/stream", asked)
+    play, root_only = session.runs.values()
+    assert shown_of(root_only, 15 * kit.MS).inner is None
     shown = shown_of(play, 15 * kit.MS)
     assert shown.inner is not None
     assert (shown.inner["values"], shown.known) == ({"inner": 1}, False)

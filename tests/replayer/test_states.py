@@ -163,3 +163,53 @@ def test_state_after_an_update_that_nothing_shows(kit: Any) -> None:
     kit.ask(session, "POST", f"{path}/state", {"values": {"n": 2}}, now_ms=60)
     for what in ("", "/state", "/history"):
         assert kit.ask(session, "GET", f"{path}{what}", now_ms=70).plan.head.status == 422
+
+
+def test_interrupts_in_order(kit: Any) -> None:
+    """Where no event of tasks shows whose an interrupt is, the tasks that have not ended raise them in their order."""
+    tasks = [task(kit, 50, "a"), task(kit, 51, "b")]
+    other = {"id": "b" * 32, "value": "and?"}
+    events = [
+        (1, "checkpoints", kit.checkpoint(0, {}, next=["a", "b"], tasks=tasks)),
+        (1, "values", {"__interrupt__": [INTERRUPT]}),
+        (1, "values", {"__interrupt__": [other]}),
+    ]
+    session = kit.conversation((["checkpoints", "values"], events))
+    found = [one["interrupts"] for one in kit.read(session, "/state")["tasks"]]
+    assert found == [[{"id": "a" * 32, "value": "ok?"}], [other]]
+
+
+def test_tasks_that_were_sent(kit: Any) -> None:
+    """A task that another node sent has its place among the sent ones as its path; one that writes nothing a result."""
+    tasks = [task(kit, 50 + number, "work") for number in range(3)]
+    events: list[Any] = [(1, "checkpoints", kit.checkpoint(0, {}, next=["work"], tasks=tasks))]
+    for number, triggers in enumerate((["branch:to:work"], ["__pregel_push"], ["__pregel_push"])):
+        start = {"id": kit.uid(50 + number), "name": "work", "triggers": triggers, "metadata": {}}
+        events.append((1, "tasks", start))
+    events.append((1, "tasks", {"id": kit.uid(50), "name": "work", "result": {}, "interrupts": []}))
+    session = kit.conversation((["checkpoints", "tasks"], events))
+    found = kit.read(session, "/state")["tasks"]
+    assert [one["path"] for one in found] == [
+        ["__pregel_pull", "work"],
+        ["__pregel_push", 0, False],
+        ["__pregel_push", 1, False],
+    ]
+    assert [one["result"] for one in found] == [{}, None, None]
+
+
+def test_states_since_an_update(kit: Any) -> None:
+    """What a run has shown since a state update is told; a history that would go further back is refused."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}"
+    recording.json("POST", f"{path}/state", {"checkpoint_id": kit.uid(5)}, {"values": {"n": 2}})
+    body = {"assistant_id": "agent", "stream_mode": "checkpoints"}
+    recording.run(
+        kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), (1, "checkpoints", kit.checkpoint(3, {}))]
+    )
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"{path}/state", {"values": {"n": 2}})
+    kit.ask(session, "POST", f"{path}/runs/stream", body)
+    assert kit.read(session, "/state")["checkpoint_id"] == kit.uid(103)
+    assert len(kit.read(session, "/history", {"limit": 1})) == 1
+    assert kit.ask(session, "POST", f"{path}/history", {"limit": 2}, now_ms=99).plan.head.status == 422

@@ -161,3 +161,76 @@ def test_run_object_of_another_request(kit: Any) -> None:
     kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", asked)
     run = kit.read(session, f"/runs/{kit.uid(2)}")
     assert (run["multitask_strategy"], run["metadata"]["m"]) == ("interrupt", 1)
+
+
+def test_run_in_line(kit: Any) -> None:
+    """A run that waits, or was cancelled before it had its turn, lacks what the server adds when it starts it."""
+    recording = kit.recording()
+    recording.thread(1)
+    config = {
+        "configurable": {"a": 1, "__pregel_node_finished": None},
+        "metadata": {"b": 1, "run_attempt": 1},
+    }
+    for number in (2, 3):
+        recording.run(kit.uid(1), kit.uid(number), {"assistant_id": "agent", "input": number})
+        recorded = {"run_id": kit.uid(number), "status": "success", "kwargs": {"config": config}}
+        recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(number)}", recorded)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    for number in (2, 3):
+        body = {"assistant_id": "agent", "input": number}
+        kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    path = f"/runs/{kit.uid(3)}"
+    expected = {"configurable": {"a": 1}, "metadata": {"b": 1}}
+    waiting = kit.read(session, path, now_ms=15)
+    assert (waiting["status"], waiting["kwargs"]["config"]) == ("pending", expected)
+    assert kit.read(session, f"/runs/{kit.uid(2)}", now_ms=15)["kwargs"]["config"] == config
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}{path}/cancel", now_ms=16)
+    cancelled = kit.read(session, path, now_ms=99)
+    assert (cancelled["status"], cancelled["kwargs"]["config"]) == ("interrupted", expected)
+
+
+def test_recorded_run_object_of_another_request(kit: Any) -> None:
+    """A recorded run object says what this session's request says: its input's ids, modes, flags and strategy."""
+    recording = kit.recording()
+    recording.thread(1)
+    body = {"assistant_id": "agent", "input": {"messages": [{"content": "hi", "id": "u-1"}]}}
+    recording.run(kit.uid(1), kit.uid(2), body)
+    kwargs = {"input": body["input"], "stream_mode": ["values"], "subgraphs": False, "resumable": False}
+    recorded = {"run_id": kit.uid(2), "multitask_strategy": "enqueue", "kwargs": kwargs}
+    recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", recorded)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    mine = {"messages": [{"content": "hi"}]}
+    asked = {**body, "input": mine, "stream_mode": ["values", "values"], "multitask_strategy": "interrupt"}
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", {**asked, "stream_resumable": True})
+    run = kit.read(session, f"/runs/{kit.uid(2)}", now_ms=15)
+    assert run["kwargs"]["input"] == mine
+    assert (run["kwargs"]["stream_mode"], run["kwargs"]["resumable"]) == (["values", "values"], True)
+    assert run["multitask_strategy"] == "interrupt"
+
+
+def test_thread_after_an_inner_interrupt(kit: Any) -> None:
+    """A run that stops inside an inner graph leaves that graph's values and tasks: the last checkpoint it showed."""
+    inner = kit.checkpoint(1, {"inner": 1}, next=["ask"], tasks=[{"id": kit.uid(51), "name": "ask"}])
+    name = "|sub:" + kit.uid(50)
+    root_task = {"id": kit.uid(50), "name": "sub", "result": {}, "interrupts": [INTERRUPT]}
+    events: list[Any] = [
+        (1, "checkpoints", kit.checkpoint(0, {"outer": 1}, next=["sub"], tasks=[{"id": kit.uid(50)}])),
+        (1, "checkpoints" + name, inner),
+        (1, "tasks" + name, {"id": kit.uid(51), "name": "ask", "result": {}, "interrupts": [INTERRUPT]}),
+        (1, "tasks", root_task),
+        (1, "values", {"outer": 1, "__interrupt__": [INTERRUPT]}),
+    ]
+    recording = kit.recording()
+    recording.thread(1)
+    modes = ["checkpoints", "tasks", "values"]
+    body = {"assistant_id": "agent", "stream_mode": modes, "stream_subgraphs": True}
+    recording.run(kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), *events])
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    thread = kit.read(session, "")
+    assert (thread["status"], thread["values"]) == ("interrupted", {"inner": 1})
+    assert thread["interrupts"] == {kit.uid(51): [{"id": "a" * 32, "value": "ok?"}]}
+    assert kit.read(session, "/state")["values"] == {"outer": 1}

@@ -54,6 +54,18 @@ KNOWN: tuple[Deviation, ...] = (
         _HTTP,
         "CORS",
     ),
+    Deviation(
+        "without `tasks` among the recorded modes, nothing shows the metadata of a run's configuration",
+        _TWIN,
+        "end, two interrupts: ",
+        r"metadata",
+    ),
+    Deviation(
+        "from `values` alone only values and interrupts are derived: no tasks, checkpoints, metadata, configuration",
+        _TWIN,
+        "end, .*values only: ",
+        r"\$(\[0\])?\.(next|metadata|interrupts|kwargs\.config)",
+    ),
 )
 
 
