@@ -29,6 +29,7 @@ from graphtape.recorder.capture import Capture, Writer
 from graphtape.recorder.progress import Progress, count_of, format_bytes
 from graphtape.recorder.proxy import Proxy
 from graphtape.recorder.shaping import Shaper, make_shaper
+from graphtape.recorder.syncing import DiskSync
 from graphtape.recorder.turn import FlushTurn
 from graphtape.recorder.upstream import Upstream, parse_upstream
 
@@ -121,7 +122,7 @@ class Recorder:
         self._host_policy = HostPolicy(host, allow_hosts)
         self._origin_policy = OriginPolicy(cors_origins, expose_location=expose_location)
         self._upstream_timeout = upstream_timeout
-        self._sync_interval_ns = int(sync_interval * 1e9)
+        self._sync_interval_s = sync_interval
         self._pass_on_write_error = pass_on_write_error
         self._progress = progress or Progress(None, self._clock)
         self._shaper: Shaper | None = make_shaper(
@@ -132,8 +133,7 @@ class Recorder:
         self._capture: Capture | None = None
         self._proxy: Proxy | None = None
         self._runner: web.ServerRunner | None = None
-        self._chores: list[asyncio.Task[None]] = []
-        self._dirty = asyncio.Event()
+        self._disk: DiskSync | None = None
         self.failed = asyncio.Event()
         """Set when the cassette can no longer be written and nothing may pass unrecorded."""
 
@@ -238,7 +238,14 @@ class Recorder:
             program=f"graphtape {__version__}",
             pass_on_failure=self._pass_on_write_error,
         )
-        turn = FlushTurn(self._flush, self._write_failed)
+        loop = asyncio.get_running_loop()
+        self._disk = DiskSync(
+            self._writer.sync,
+            self._sync_interval_s,
+            lambda error: loop.call_soon_threadsafe(self._sync_failed, error),
+        )
+        self._disk.start()
+        turn = FlushTurn(self._flush, self._write_failed, self._clock.now_ns)
         self._proxy = Proxy(
             self._upstream,
             self._capture,
@@ -254,12 +261,12 @@ class Recorder:
         await self._runner.setup()
         for sock in sockets:
             await web.SockSite(self._runner, sock, backlog=1024).start()
-        self._chores = [asyncio.create_task(self._keep_synced(self._writer))]
         self._progress.watch(self._capture)
 
     def _flush(self) -> None:
         self.capture.flush()
-        self._dirty.set()
+        assert self._disk is not None, "the recorder has not been started"
+        self._disk.touch()
         self._progress.refresh()
 
     def _write_failed(self, error: CassetteError) -> None:
@@ -267,19 +274,10 @@ class Recorder:
             self._progress.say(f"{error}; the recorder stops, since nothing may pass unrecorded")
             self.failed.set()
 
-    async def _keep_synced(self, writer: Writer) -> None:
-        """Against power loss: what was written is on the disk within the interval; a sync never blocks the loop."""
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            await self._clock.sleep_until(self._clock.now_ns() + self._sync_interval_ns)
-            try:
-                await asyncio.to_thread(writer.sync)
-            except CassetteError as error:
-                self.capture.fail(error)
-                if not self._pass_on_write_error:
-                    self._write_failed(error)
-                return
+    def _sync_failed(self, error: CassetteError) -> None:
+        self.capture.fail(error)
+        if not self._pass_on_write_error:
+            self._write_failed(error)
 
     async def _close(self) -> None:
         if self._proxy is not None:
@@ -287,9 +285,8 @@ class Recorder:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._disk is not None:
+            self._disk.stop()
         self._upstream.close()
         if self._writer is not None:
             writer, self._writer = self._writer, None

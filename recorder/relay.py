@@ -20,9 +20,9 @@ from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.headers import Headers, end_to_end, get
 from graphtape.recorder.capture import ExchangeCapture
+from graphtape.recorder.connection import UpstreamBroke, UpstreamConnection, UpstreamFailed
 from graphtape.recorder.downstream import Downstream
 from graphtape.recorder.shaping import Passage, Shape
-from graphtape.recorder.upstream import UpstreamBroke, UpstreamConnection, UpstreamFailed
 from graphtape.recorder.widening import LARGEST_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Relay:
         self._upload: asyncio.Task[None] | None = None
         self._upload_broke = False
         self._has_head = False
+        self._delayed = False
         self._went_on = False
 
     async def run(self, target: str) -> None:
@@ -78,11 +79,9 @@ class Relay:
             else:
                 await self._stand_in(error.status, str(error))
         except UpstreamBroke as error:
-            self._exchange.end(Ending.UPSTREAM_BROKE, str(error))
             # What a shape has held back, waiting for what followed, the client would have had by now.
             self._pass_on([] if self._shape is None or not self._answer.started else self._shape.finish())
-            self._proxy.turn.then(self._answer.break_off)
-            await self._proxy.turn.settled()
+            self._give_up(Ending.UPSTREAM_BROKE, str(error))
         except asyncio.CancelledError:
             # aiohttp cancels the handler when the client's connection is lost; `stop` cancels it too.
             stopped = self._proxy.is_stopping
@@ -175,7 +174,7 @@ class Relay:
         connection.expect(method)
         head = self._proxy.upstream.head_bytes(method, target, headers)
         try:
-            self._proxy.turn.then(partial(connection.send, head))
+            self._proxy.turn.add(partial(connection.send, head))
             message = await self._first_answer(connection)
         except UpstreamFailed:
             # A kept connection may have been closed at the moment it was used. Nothing was answered and the request
@@ -185,7 +184,7 @@ class Relay:
             connection.close()
             connection = self._connection = await self._proxy.upstream.connect(fresh=True)
             connection.expect(method)
-            self._proxy.turn.then(partial(connection.send, head))
+            self._proxy.turn.add(partial(connection.send, head))
             message = await self._first_answer(connection)
         if size_of(message.raw_headers) > LARGEST_HEAD_BYTES:
             raise UpstreamFailed(
@@ -198,19 +197,17 @@ class Relay:
             if self._shape is None
             else self._shape.response(message.code, message.raw_headers)
         )
-        turn, answer = self._proxy.turn, self._answer
-        begin = partial(answer.head, message.code, message.reason)
+        turn = self._proxy.turn
+        begin = partial(self._answer.head, message.code, message.reason)
         if self._shape is not None and passage is Passage.WHOLE:
             await self._relay_whole(connection, self._shape, begin, passed)
         elif self._shape is not None and passage is Passage.PIECEWISE:
             turn.then(partial(begin, without(passed, b"content-length")))
             await self._relay_pieces(connection, self._shape)
         else:
-            turn.then(partial(begin, passed))
+            turn.add(partial(begin, passed))
             await self._relay_body(connection)
-        exchange.end(Ending.COMPLETE)
-        turn.then(answer.finish)
-        await turn.settled()
+        turn.settle()
         # uvicorn closes the connection after an application's failure without saying so in the 500's headers: a kept
         # one would lose the next request.
         if message.code < 500 and (self._upload is None or self._upload.done()):
@@ -218,12 +215,29 @@ class Relay:
             self._proxy.upstream.release(connection)
 
     async def _relay_body(self, connection: UpstreamConnection) -> None:
-        turn, answer, exchange = self._proxy.turn, self._answer, self._exchange
-        delayed = False
-        while data := await connection.read():
-            exchange.chunk(data, delayed=delayed)
-            turn.then(partial(answer.body, data))
-            delayed = await self._let_client_read()
+        """As it comes: each read is captured, flushed and sent on in the callback that received it."""
+        self._delayed = False
+        while not await connection.pass_on(self._take, self._send_taken):
+            self._proxy.turn.settle()
+            await self._answer.drain()
+            self._delayed = True
+
+    def _take(self, data: bytes, ended: bool) -> None:
+        if data:
+            self._exchange.chunk(data, delayed=self._delayed)
+            self._delayed = False
+            self._proxy.turn.add(partial(self._answer.body, data))
+        if ended:
+            self._finish()
+
+    def _send_taken(self) -> bool:
+        """False while the client is behind."""
+        self._proxy.turn.go()
+        return not self._answer.is_behind
+
+    def _finish(self) -> None:
+        self._exchange.end(Ending.COMPLETE)
+        self._proxy.turn.add(self._answer.finish)
 
     async def _relay_pieces(self, connection: UpstreamConnection, shape: Shape) -> None:
         delayed = False
@@ -234,6 +248,7 @@ class Relay:
         self._pass_on(shape.finish())
         if (question := shape.question) is not None:
             self._pass_on(shape.answer(await self._ask(question)))
+        self._finish()
 
     async def _relay_whole(
         self, connection: UpstreamConnection, shape: Shape, begin: Callable[[Headers], None], passed: Headers
@@ -244,15 +259,16 @@ class Relay:
             self._exchange.chunk(data)
             held += data
             if len(held) > LARGEST_SHAPED_BYTES:
-                turn.then(partial(begin, passed))
-                turn.then(partial(answer.body, bytes(held)))
+                turn.add(partial(begin, passed))
+                turn.add(partial(answer.body, bytes(held)))
                 await self._let_client_read()
                 await self._relay_body(connection)
                 return
         body = shape.narrowed(bytes(held))
         length = str(len(body)).encode("ascii")
-        turn.then(partial(begin, with_value(passed, b"content-length", length)))
-        turn.then(partial(answer.body, body))
+        turn.add(partial(begin, with_value(passed, b"content-length", length)))
+        turn.add(partial(answer.body, body))
+        self._finish()
 
     def _pass_on(self, pieces: list[bytes]) -> None:
         for piece in pieces:
@@ -262,7 +278,7 @@ class Relay:
         """Wait while the client is behind; whether it was."""
         if not self._answer.is_behind:
             return False
-        await self._proxy.turn.settled()
+        self._proxy.turn.settle()
         await self._answer.drain()
         return True
 
@@ -297,7 +313,7 @@ class Relay:
                     else:
                         self._upload = asyncio.create_task(self._send_slowly(connection, patience))
                 # The request is in the file before the upstream has it, also if no answer ever comes.
-                await self._proxy.turn.settled()
+                self._proxy.turn.settle()
                 message = await connection.head()
                 self._has_head = True
                 return message
@@ -325,15 +341,18 @@ class Relay:
             exchange.request_body(data)
             piece = b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data
             # File first here too: nothing piles up in the writer, and a killed recorder knows what it had sent.
-            turn.then(partial(connection.send, piece))
-            await turn.settled()
+            turn.add(partial(connection.send, piece))
+            if request.content.at_eof() and not self._read:
+                break  # the end of the request goes with its last piece
+            turn.settle()
             await connection.drain()
-            # The upstream's time to answer runs from the last piece of the request.
-            if not self._has_head and not patience.expired():
-                patience.reschedule(loop.time() + self._proxy.upstream_timeout_s)
         exchange.request_end()
         if is_chunked:
-            turn.then(partial(connection.send, b"0\r\n\r\n"))
+            turn.add(partial(connection.send, b"0\r\n\r\n"))
+        turn.settle()
+        # The upstream's time to answer runs from the last piece of the request.
+        if self._upload is not None and not self._has_head and not patience.expired():
+            patience.reschedule(loop.time() + self._proxy.upstream_timeout_s)
 
     def _request_headers(self) -> Headers:
         """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""
@@ -378,10 +397,10 @@ class Relay:
         self._exchange.end(Ending.UNREACHED, detail)
         turn, answer = self._proxy.turn, self._answer
         passed = self._proxy.response_headers(headers, self._origin, self._host)
-        turn.then(partial(answer.head, status, reason, passed))
-        turn.then(partial(answer.body, body))
-        turn.then(answer.finish)
-        await turn.settled()
+        turn.add(partial(answer.head, status, reason, passed))
+        turn.add(partial(answer.body, body))
+        turn.add(answer.finish)
+        turn.settle()
 
     def _give_up(self, ending: Ending, detail: str = "") -> None:
         """The client is gone, or must be let go: record it and close its side, without waiting."""

@@ -1,8 +1,11 @@
 """File first, then the client: what waits for the cassette's flush, and happens right after it.
 
-All that is captured in one turn of the event loop shares one flush: a hundred streams that each got an event cost
-one write to the file. Knows no sockets and no files: it is given the functions it calls. One rule: no action
-runs before everything appended up to then is in the file, and actions run in the order in which they were given.
+Knows no sockets and no files: it is given the functions it calls. One rule: no action runs before everything appended
+up to then is in the file, and actions run in the order in which they were given.
+
+A flush costs a write to the file, and waiting for others to share it costs a turn of the event loop. So a read that
+comes alone is flushed at once, in the callback that received it; one that comes right after a flush is likely one of
+many, and waits for the end of the turn: a hundred streams that each got an event then cost one write.
 """
 
 from __future__ import annotations
@@ -12,59 +15,72 @@ from collections.abc import Callable
 
 from graphtape.cassettes.errors import CassetteError
 
+ALONE_NS = 100_000
+"""What comes sooner than this after a flush waits for company: about two events' worth of a busy recorder."""
+
 
 class FlushTurn:
-    """Collects actions, flushes once, runs them.
+    """Collects actions, flushes, runs them.
 
     Args:
         flush: brings all that was appended into the file; raises `CassetteError` if nothing may pass unrecorded.
         failed: told of that error, each time.
+        now_ns: the time, of whatever zero.
     """
 
-    def __init__(self, flush: Callable[[], None], failed: Callable[[CassetteError], None]) -> None:
+    def __init__(
+        self, flush: Callable[[], None], failed: Callable[[CassetteError], None], now_ns: Callable[[], int]
+    ) -> None:
         self._flush = flush
         self._failed = failed
+        self._now_ns = now_ns
         self._actions: list[Callable[[], None]] = []
-        self._waiters: list[asyncio.Future[None]] = []
-        self._handle: asyncio.Handle | None = None
+        self._flushed_ns = now_ns() - ALONE_NS
+        self._is_scheduled = False
+        self._is_running = False
+
+    def add(self, action: Callable[[], None]) -> None:
+        """Run `action` once all that was captured before is in the file, after the next `go` or `settle`."""
+        self._actions.append(action)
+
+    def go(self) -> None:
+        """Flush and run what was added: now if nothing was flushed just before, else at the end of this turn."""
+        if not self._is_scheduled:
+            if self._now_ns() - self._flushed_ns >= ALONE_NS and not self._is_running:
+                self.run()
+            else:
+                self._is_scheduled = True
+                asyncio.get_running_loop().call_soon(self._end_of_turn)
 
     def then(self, action: Callable[[], None]) -> None:
-        """Run `action` once all that was captured before is in the file; drop it if that fails."""
+        """Add one action, and go."""
         self._actions.append(action)
-        self._schedule()
+        self.go()
 
-    async def settled(self) -> None:
-        """Return once all that was captured is in the file and every action given so far has run.
+    def settle(self) -> None:
+        """Bring all that was captured into the file now, and run every action given so far.
 
         Raises:
             CassetteError: the file could not be written, and the actions were dropped.
         """
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        self._schedule()
-        await waiter
+        if (error := self.run()) is not None:
+            raise error
 
-    def run(self) -> None:
-        """Do now what the end of this turn would do; also for whoever cannot wait, being cancelled."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+    def run(self) -> CassetteError | None:
+        """As `settle`, for those to whom an error is none of their business: it is returned."""
+        self._flushed_ns = self._now_ns()
         actions, self._actions = self._actions, []
-        waiters, self._waiters = self._waiters, []
         try:
             self._flush()
         except CassetteError as error:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
             self._failed(error)
-            return
+            return error
+        self._is_running = True
         for action in actions:
             action()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._is_running = False
+        return None
 
-    def _schedule(self) -> None:
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_soon(self.run)
+    def _end_of_turn(self) -> None:
+        self._is_scheduled = False
+        self.run()

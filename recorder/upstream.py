@@ -2,8 +2,8 @@
 
 The aiohttp client session normalises targets, re-encodes headers and follows `.netrc`; a recorder must not. So this
 module opens its own connections and writes request heads itself, and uses aiohttp for what it is best at, parsing
-responses (`ResponseHandler` and its C parser). Knows nothing of cassettes. One rule: what the client sent
-is what the upstream gets, but for the hop-by-hop fields and the name of the host.
+responses (`connection.py`). Knows nothing of cassettes. One rule: what the client sent is what the upstream gets,
+but for the hop-by-hop fields and the name of the host.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import os
-import socket
 import ssl
 import urllib.request
 from collections import deque
@@ -21,13 +19,9 @@ from functools import partial
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
-from aiohttp import ClientError, http_exceptions
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-
-from graphtape.protocol.errors import GraphtapeError, UsageMistake
+from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers
+from graphtape.recorder.connection import Connected, UpstreamConnection, UpstreamFailed, words_of
 
 CONNECT_TIMEOUT_S = 10.0
 """No connection within this time is a 504."""
@@ -36,26 +30,11 @@ _IDLE_S = 3.0
 """How long an unused connection is kept: less than the 5 s after which uvicorn and Node close theirs, so that no
 request is sent into a connection that is just being closed."""
 
-_IDLE_CONNECTIONS = 64
-_READ_BYTES = 2**16
-_HEAD_BYTES = 2**16
+_IDLE_CONNECTIONS = 128
 
 
 class BadUpstream(UsageMistake):
     """The upstream's URL cannot be used."""
-
-
-class UpstreamFailed(GraphtapeError):
-    """The upstream gave no answer that could be passed on.
-
-    Args:
-        status: what the client gets in its place: 502 or 504.
-        message: what happened and what to do, for the client's `detail`.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,102 +104,6 @@ def parse_upstream(url: str) -> Target:
     )
 
 
-class UpstreamConnection:
-    """One connection, for one request at a time."""
-
-    def __init__(self, protocol: ResponseHandler, *, reused: bool = False) -> None:
-        self._protocol = protocol
-        self.reused = reused
-        self._payload: StreamReader | None = None
-
-    def send(self, data: bytes) -> None:
-        """Queue bytes; a connection that is lost swallows them, and the answer tells."""
-        transport = self._protocol.transport
-        if transport is not None and not transport.is_closing():
-            cast(asyncio.WriteTransport, transport).write(data)
-
-    async def drain(self) -> None:
-        """Wait until the upstream takes more."""
-        with contextlib.suppress(ConnectionError, ClientError):
-            await self._protocol._drain_helper()
-
-    def expect(self, method: str) -> None:
-        """Say which request the next response answers."""
-        self._protocol.set_response_params(
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            read_timeout=None,
-            read_bufsize=_READ_BYTES,
-            max_line_size=_HEAD_BYTES,
-            max_field_size=_HEAD_BYTES,
-            max_headers=1024,
-        )
-
-    async def head(self) -> RawResponseMessage:
-        """The response head; informational ones are skipped.
-
-        Raises:
-            UpstreamFailed: the connection ended first, or no HTTP came.
-        """
-        try:
-            while True:
-                message, payload = await self._protocol.read()
-                if message.code == 101:
-                    raise UpstreamFailed(502, "the upstream switched protocols, which nobody had asked for")
-                if not 100 <= message.code <= 199:
-                    self._payload = payload
-                    return message
-        except http_exceptions.HttpProcessingError as error:
-            raise UpstreamFailed(
-                502, f"the upstream did not answer in HTTP ({_words(error.message)})"
-            ) from None
-        except (ClientError, ConnectionError, OSError) as error:
-            raise UpstreamFailed(
-                502, f"the upstream closed the connection without an answer ({_words(error)}); see its log"
-            ) from None
-
-    async def read(self) -> bytes:
-        """The next read of the response body; empty at its end.
-
-        Raises:
-            UpstreamBroke: the connection broke inside the body; `read` has returned all that came before.
-        """
-        payload = self._payload
-        if payload is None or payload is EMPTY_PAYLOAD:
-            return b""
-        try:
-            return await payload.readany()
-        except (ClientError, http_exceptions.HttpProcessingError, OSError) as error:
-            # What arrived together with the break is still buffered, behind the exception.
-            rest = payload._read_nowait(-1)
-            if rest:
-                return rest
-            raise UpstreamBroke(_words(error)) from None
-
-    @property
-    def is_reusable(self) -> bool:
-        """True if the response is complete and the upstream keeps the connection."""
-        return self._protocol.is_connected() and not self._protocol.should_close
-
-    @property
-    def protocol(self) -> ResponseHandler:
-        """For the pool."""
-        return self._protocol
-
-    def close(self) -> None:
-        """Close it now, whatever is in flight."""
-        transport = self._protocol.transport
-        self._protocol.close()
-        if transport is not None:
-            # Not close() alone: request bytes that the upstream does not take would hold the connection open.
-            transport.abort()
-
-
-class UpstreamBroke(GraphtapeError):
-    """The upstream's connection broke inside a response body."""
-
-
 class Upstream:
     """Opens and keeps connections to `target`, through a proxy if the environment says so.
 
@@ -232,7 +115,7 @@ class Upstream:
     def __init__(self, target: Target, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.target = target
         self._connect_timeout_s = connect_timeout_s
-        self._idle: deque[tuple[float, ResponseHandler]] = deque()
+        self._idle: deque[tuple[float, Connected]] = deque()
         self._tls = _tls_context() if target.scheme == "https" else None
         self._proxy = _environment_proxy(target)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -273,13 +156,13 @@ class Upstream:
         except ssl.SSLError as error:
             raise UpstreamFailed(
                 502,
-                f"graphtape could not make a secure connection to {self.target.url} ({_words(error)}); "
+                f"graphtape could not make a secure connection to {self.target.url} ({words_of(error)}); "
                 "set SSL_CERT_FILE to a file with the certificate authority, if it is a private one",
             ) from None
         except (OSError, UnicodeError) as error:
             raise UpstreamFailed(
                 502,
-                f"graphtape could not connect to {self.target.url} ({_words(error)}); "
+                f"graphtape could not connect to {self.target.url} ({words_of(error)}); "
                 "start the server, or start the recorder with another address, and try again",
             ) from None
 
@@ -307,8 +190,8 @@ class Upstream:
             self._idle.popleft()[1].close()
         self._sweeper = loop.call_later(_IDLE_S, self._sweep) if self._idle else None
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-        factory = partial(ResponseHandler, loop)
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Connected:
+        factory = partial(Connected, loop)
         target, proxy = self.target, self._proxy
         if proxy is None:
             name = target.host if self._tls is not None else None
@@ -319,9 +202,7 @@ class Upstream:
         _, protocol = await loop.create_connection(factory, proxy.host, proxy.port)
         return protocol if self._tls is None else await self._tunnel(loop, protocol, proxy)
 
-    async def _tunnel(
-        self, loop: asyncio.AbstractEventLoop, protocol: ResponseHandler, proxy: Target
-    ) -> ResponseHandler:
+    async def _tunnel(self, loop: asyncio.AbstractEventLoop, protocol: Connected, proxy: Target) -> Connected:
         connection = UpstreamConnection(protocol)
         transport = cast(asyncio.Transport, protocol.transport)
         host = f"[{self.target.host}]" if ":" in self.target.host else self.target.host
@@ -338,7 +219,7 @@ class Upstream:
                     502,
                     f"the proxy {proxy.url} refused a tunnel to {self.target.url} (status {message.code})",
                 )
-            inner = ResponseHandler(loop)
+            inner = Connected(loop)
             secure = await loop.start_tls(
                 transport, inner, cast(ssl.SSLContext, self._tls), server_hostname=self.target.host
             )
@@ -386,11 +267,3 @@ def _bare(url: str) -> str:
     scheme, mark, rest = url.rpartition("@")
     shown = rest if not mark else (scheme.partition("://")[0] + "://" if "://" in scheme else "") + rest
     return repr(shown.partition("?")[0][:200])
-
-
-def _words(error: BaseException | str) -> str:
-    """An error in a few plain words."""
-    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
-        return os.strerror(error.errno)
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__

@@ -8,14 +8,11 @@ import subprocess
 from typing import Any
 
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
+from graphtape.recorder.connection import UpstreamFailed
 from graphtape.recorder.upstream import (
     BadUpstream,
     Upstream,
-    UpstreamBroke,
-    UpstreamConnection,
-    UpstreamFailed,
     parse_upstream,
 )
 
@@ -96,20 +93,6 @@ async def test_a_kept_connection_that_closed(rig: Any) -> None:
             client = await r.get("/")
             assert (await client.head()).startswith(b"HTTP/1.1 200")
         assert r.upstream.connections == 2
-
-
-async def test_bytes_that_arrive_with_the_break() -> None:
-    """What came in the same read as the connection's end is handed on before the break is told."""
-    protocol = ResponseHandler(asyncio.get_running_loop())
-    protocol.connection_made(asyncio.Transport())
-    connection = UpstreamConnection(protocol)
-    connection.expect("GET")
-    protocol.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
-    protocol.connection_lost(None)
-    assert (await connection.head()).code == 200
-    assert await connection.read() == b"half"
-    with pytest.raises(UpstreamBroke):
-        await connection.read()
 
 
 async def test_proxy_of_the_environment(rig: Any, monkeypatch: Any) -> None:
