@@ -200,9 +200,10 @@ class Sender:
         response = await self._open(answer.head)
         beat_ns = head_ns + HEARTBEAT_EVERY_NS
         with Listener(play.watchers) as listener:
-            while clock.now_ns() < play.end_ns and play.cancelled_ns is None:
-                await listener.sleep_until(clock, min(beat_ns, play.end_ns))
-                if clock.now_ns() >= beat_ns < play.end_ns:
+            # Whoever reads next must find a run that is over, also where only others told its end.
+            while clock.now_ns() < (over_ns := max(play.end_ns, play.over_ns)) and play.cancelled_ns is None:
+                await listener.sleep_until(clock, min(beat_ns, over_ns))
+                if clock.now_ns() >= beat_ns < over_ns:
                     await response.write(b"\n")
                     beat_ns += HEARTBEAT_EVERY_NS
         return response
