@@ -27,6 +27,12 @@ from graphtape.protocol.sse import Block
 
 _RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
 
+_THREAD_OBJECTS = frozenset((Operation.GET_THREAD, Operation.SEARCH_THREADS, Operation.UPDATE_THREAD))
+# What a search can leave out, and a thread in which nothing has run has.
+_WHOLE_THREAD = frozenset(
+    ("thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config")
+)
+
 Moment = tuple[int, int]
 """(recording, ns): comparable within one cassette."""
 
@@ -430,6 +436,23 @@ class Tapes:
     runs: list[RecordedRun]
     threads: dict[str, RecordedThread]
     creations: list[RecordedCall]
+
+    @cached_property
+    def thread_objects(self) -> dict[str, list[tuple[RecordedCall, dict[str, Any]]]]:
+        """By thread: every answer that shows the whole object of it, in order, and the object."""
+        found: dict[str, list[tuple[RecordedCall, dict[str, Any]]]] = {}
+        for call in self.calls:
+            if (
+                call.operation not in _THREAD_OBJECTS
+                or (call.summary.status or 0) >= 400
+                or not call.answered
+            ):
+                continue
+            answer = call.json()
+            for row in answer if isinstance(answer, list) else [answer]:
+                if isinstance(row, dict) and row.keys() >= _WHOLE_THREAD:
+                    found.setdefault(str(row["thread_id"]), []).append((call, row))
+        return found
 
     @cached_property
     def done_ids(self) -> dict[str, tuple[int, int]]:

@@ -15,6 +15,7 @@ from graphtape.replayer.assistants import recorded_run_objects
 from graphtape.replayer.metadata import tells_otherwise
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.thread import SessionThread
+from graphtape.replayer.told_threads import told_thread
 from graphtape.replayer.twin import run_object, shows_its_configuration, thread_object
 
 Json = dict[str, Any]
@@ -34,7 +35,8 @@ def described_run(turn: Turn, play: Play) -> Json:
 def described_thread(turn: Turn, thread: SessionThread) -> Json | None:
     """The thread object as of now; None if nothing shows its values."""
     turn.session.open_deep_link(thread, turn.now_ns)
-    return thread_object(thread, created_object(thread), turn.now_ns)
+    told = told_thread(turn.session.tapes, thread, turn.now_ns)
+    return told or thread_object(thread, created_object(thread), turn.now_ns)
 
 
 def created_object(thread: SessionThread) -> Json | None:

@@ -196,10 +196,13 @@ const SCENARIOS = {
     return steps;
   },
 
-  // Stopped by a page that cancels, and by one that only hangs up.
+  // Stopped by a page that cancels, and by one that only hangs up. The thread is there before: whether a page that
+  // creates one reads its history before its stream begins is a race within the hook.
   async stop() {
     const stopped = async (n, options) => {
-      const page = new Page({ assistantId: "slow", ...options });
+      const init = { method: "POST", headers: { "content-type": "application/json" }, body: "{}" };
+      const { thread_id } = await (await fetch(`${apiUrl}/threads`, init)).json();
+      const page = new Page({ assistantId: "slow", threadId: thread_id, ...options });
       await page.settled();
       const submitted = page.hook.submit({ n });
       await until(() => page.custom.some((data) => data.tick === 2), "tick 2");

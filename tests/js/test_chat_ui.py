@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,10 +23,6 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 CONTENT_TYPES = ("application/json", "text/plain;charset=UTF-8")
 CONVERSATIONS = ("chat", "decide", "resolve", "stop")
-# What the mock is known to answer otherwise; an entry whose test passes must go.
-KNOWN = {
-    "stop": "the connection of a join breaks where the page that started the run had left",
-}
 
 Talks = Mapping[str, Mapping[str, Any]]
 
@@ -68,14 +64,7 @@ def replayed(
         return {kind: result_of(script) for kind, script in started.items()}
 
 
-def cells() -> Iterator[Any]:
-    """Content type and conversation of every comparison."""
-    for kind, conversation in itertools.product(CONTENT_TYPES, CONVERSATIONS):
-        marks = [pytest.mark.xfail(reason=KNOWN[conversation])] if conversation in KNOWN else []
-        yield pytest.param(kind, conversation, marks=marks)
-
-
-@pytest.mark.parametrize(("kind", "conversation"), list(cells()))
+@pytest.mark.parametrize(("kind", "conversation"), list(itertools.product(CONTENT_TYPES, CONVERSATIONS)))
 def test_conversations_equal(
     kind: str,
     conversation: str,

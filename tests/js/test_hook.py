@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,6 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 VERSIONS = ("0.1.10", "1.8.10", "1.15.0")
 SCENARIOS = ("conversation", "branches", "interrupt", "rejoin", "stop", "failure")
-# What the mock is known to answer otherwise if a page acts or reads a moment sooner or later than the recorded one.
-_RUNNING = "a run stays `running` if the mock comes to the end of its recording before the page has hung up"
-KNOWN = {
-    ("0.1.10", "stop"): _RUNNING,
-    ("1.8.10", "stop"): _RUNNING,
-    ("1.15.0", "stop"): "history read right after a run was stopped is derived, although it was recorded",
-}
 
 Pages = Mapping[str, Any]
 
@@ -65,14 +58,7 @@ def replayed(
         return {each: result_of(script) for each, script in started.items()}
 
 
-def cells() -> Iterator[Any]:
-    """Version and scenario of every comparison."""
-    for cell in itertools.product(VERSIONS, SCENARIOS):
-        marks = [pytest.mark.xfail(reason=KNOWN[cell], strict=False)] if cell in KNOWN else []
-        yield pytest.param(*cell, marks=marks)
-
-
-@pytest.mark.parametrize(("version", "scenario"), list(cells()))
+@pytest.mark.parametrize(("version", "scenario"), list(itertools.product(VERSIONS, SCENARIOS)))
 def test_pages_equal(
     version: str,
     scenario: str,

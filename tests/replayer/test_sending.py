@@ -380,3 +380,22 @@ async def test_recorded_client_that_left(kit: Any, play: Any, on_disconnect: str
     else:
         async with client.get(path) as response:
             assert (await response.json())["status"] == status
+
+
+async def test_join_whose_run_its_reader_had_left(kit: Any, play: Any) -> None:
+    """A wait ends when the run does, not where its recorded reader left: what is read next finds it over."""
+    made = recording(kit, ending=Ending.CLIENT_LEFT)
+    base = path(kit, f"/{kit.uid(2)}")
+    made.json("GET", f"{base}/join", {"text": "z"}, head_ms=400)
+    made.json("GET", base, {"run_id": kit.uid(2), "thread_id": kit.uid(1), "status": "success"})
+    clock = FakeClock()
+    client = await play(made, clock=clock)
+    response = await client.post(path(kit, "/stream"), json=BODY)
+    await response.content.readany()
+    response.close()
+    began_ns = clock.now_ns()
+    async with client.get(f"{base}/join") as response:
+        assert await response.json() == {"text": "z"}
+    assert clock.now_ns() - began_ns > 300 * kit.MS
+    async with client.get(base) as response:
+        assert (await response.json())["status"] == "success"
