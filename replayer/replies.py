@@ -59,11 +59,6 @@ class Asked:
         """All values of a query parameter, in order."""
         return [value for key, value in self.query if key == name]
 
-    def number(self, name: str, default: int) -> int:
-        """A query parameter that counts something; the default for anything that is no number."""
-        values = self.all_of(name)
-        return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else default
-
     def flag(self, name: str) -> bool:
         """A boolean query parameter, as the server reads it."""
         values = self.all_of(name)

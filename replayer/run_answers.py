@@ -40,6 +40,11 @@ from graphtape.replayer.thread import SessionThread
 from graphtape.replayer.twin import thread_values
 from graphtape.replayer.waiting import late_answer, wait_answer
 
+_COLUMNS = (
+    "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata", "kwargs",
+    "multitask_strategy", "langsmith_session_name",
+)  # fmt: skip
+"""What `select` can name; a set in the server, whose order differs from one start to the next."""
 _HALF_SECOND_NS = 500_000_000
 _RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
 _NO_RUN_FOUND = "No runs found to cancel."
@@ -197,6 +202,18 @@ def _as_requested(recorded: Reply, plays: Sequence[Play]) -> Reply:
 
 def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}/runs`: newest first."""
+    numbers: dict[str, int] = {}
+    for name, default in (("limit", 10), ("offset", 0)):
+        given = turn.asked.all_of(name)[-1:] or [str(default)]
+        try:
+            numbers[name] = int(given[0])
+        except ValueError as wrong:
+            return Reply(refusal_plan(400, str(wrong)))
+    selected = turn.asked.all_of("select")
+    bogus = [name for name in selected if name not in _COLUMNS]
+    if bogus:
+        text = f"Invalid select columns: {bogus}. Expected: {{{', '.join(map(repr, _COLUMNS))}}}"
+        return Reply(refusal_plan(422, text))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None and not tells_otherwise(thread):
@@ -206,12 +223,12 @@ def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     wanted = turn.asked.all_of("status")
     if wanted:
         rows = [row for row in rows if row["status"] == wanted[-1]]
-    offset, limit = turn.asked.number("offset", 0), turn.asked.number("limit", 10)
-    selected = turn.asked.all_of("select")
+    # As the server cuts them, also from a negative number on.
+    rows = rows[numbers["offset"] : numbers["offset"] + numbers["limit"]]
     if selected:
         rows = [{key: value for key, value in row.items() if key in selected} for row in rows]
     like = thread.runs[-1].run.call if thread.runs else thread.created
-    return Reply(json_plan(200, rows[offset : offset + limit], like=like, derived="runs"))
+    return Reply(json_plan(200, rows, like=like, derived="runs"))
 
 
 def cancel_run(turn: Turn) -> Answer:

@@ -109,18 +109,18 @@ def _matching(turn: Turn, body: Json) -> list[_Row]:
         if (
             (not status or row["status"] == status)
             and (not ids or row["thread_id"] in ids)
-            and _contains(row.get("metadata") or {}, body.get("metadata") or {})
+            and contains(row.get("metadata") or {}, body.get("metadata") or {})
             # A copy has no values, which the server does not look into then.
-            and ("values" not in row or _contains(row["values"] or {}, body.get("values") or {}))
+            and ("values" not in row or contains(row["values"] or {}, body.get("values") or {}))
         ):
             rows.append(_Row(row, touched(thread, turn.now_ns)))
     return rows
 
 
-def _contains(whole: Any, part: Json) -> bool:
+def contains(whole: Any, part: Json) -> bool:
     """Whether an object has these members, and objects in it theirs."""
     return isinstance(whole, dict) and all(
-        key in whole and (_contains(whole[key], value) if isinstance(value, dict) else whole[key] == value)
+        key in whole and (contains(whole[key], value) if isinstance(value, dict) else whole[key] == value)
         for key, value in part.items()
     )
 

@@ -7,6 +7,7 @@ Pure. One rule: as recorded where the same stage was recorded, else derived from
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -23,9 +24,11 @@ from graphtape.replayer.misses import plain_miss
 from graphtape.replayer.plain import plain_answer
 from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
 from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
+from graphtape.replayer.searching import contains
 from graphtape.replayer.state_updates import told_of
 from graphtape.replayer.states import (
     copied_states,
+    empty_state,
     newest_states,
     thread_history,
     thread_state,
@@ -91,9 +94,10 @@ def create_thread(turn: Turn) -> Answer:
     body = turn.asked.json
     brought = body.get("thread_id") or None
     if brought is not None:
-        if not is_uuid(brought):
-            return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
-        brought = brought.lower()
+        try:
+            brought = str(uuid.UUID(brought))
+        except ValueError:
+            return Reply(refusal_plan(*_NO_UUID))
         existing = turn.session.started_thread(brought)
         if existing is not None:
             if body.get("if_exists") == "do_nothing":
@@ -159,10 +163,19 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
     wanted = turn.params.get("checkpoint_id") or (
         asked.get("checkpoint_id") if isinstance(asked, dict) else None
     )
-    for state in thread_history(thread, turn.now_ns) or []:
-        if state["checkpoint_id"] == wanted:
-            return Reply(json_plan(200, state, like=_like(thread), derived="state"))
-    return not_recorded(f"The state at checkpoint {wanted}", _HOW)
+    states = thread_history(thread, turn.now_ns)
+    state = thread_state(thread, turn.now_ns) if not wanted else None
+    if state is None:
+        state = next((one for one in states or () if one["checkpoint_id"] == wanted), None)
+    if state is None and states is not None:
+        # No checkpoint of the thread, which the server does not mind.
+        named = {"checkpoint_id": wanted, **(asked or {}), "thread_id": thread.thread_id}
+        state = (
+            {**empty_state(), "checkpoint": named, "checkpoint_id": wanted} if thread.runs else empty_state()
+        )
+    if state is None:
+        return not_recorded(f"The state at checkpoint {wanted}", _HOW)
+    return Reply(json_plan(200, state, like=_like(thread), derived="state"))
 
 
 def read_history(turn: Turn, thread: SessionThread) -> Answer:
@@ -187,8 +200,11 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
         state = thread_state(thread, turn.now_ns) if known and values is not None else None
         states, complete = ([state], True) if state is not None else ([], False)
     if before:
-        ids = [state["checkpoint_id"] for state in states]
-        states = states[ids.index(before) + 1 :] if before in ids else []
+        # Ids of checkpoints rise with time, as texts too.
+        states = [state for state in states if (state["checkpoint_id"] or "") < before]
+    metadata = options.get("metadata")
+    if isinstance(metadata, dict) and metadata:
+        states = [state for state in states if contains(state["metadata"] or {}, metadata)]
     if not complete and len(states) < limit:
         return not_recorded("The history of the thread", _HOW)
     return Reply(json_plan(200, states[:limit], like=_like(thread), derived="history"))

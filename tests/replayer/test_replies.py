@@ -27,7 +27,6 @@ def test_queries() -> None:
     request = asked((("a", "1"), ("a", "yes"), ("n", "5"), ("m", "x")))
     assert request.all_of("a") == ["1", "yes"]
     assert (request.flag("a"), request.flag("n"), request.flag("zz")) == (True, False, False)
-    assert (request.number("n", 1), request.number("m", 1), request.number("zz", 1)) == (5, 1, 1)
 
 
 def test_body_as_json() -> None:

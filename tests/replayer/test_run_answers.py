@@ -122,6 +122,25 @@ def test_list_of_runs(kit: Any, session: Any) -> None:
     assert [row["status"] for row in rows] == ["pending", "success"]
     assert kit.value(kit.ask(session, "GET", f"{path}?limit=1&offset=1", now_ms=100)) == rows[1:]
     assert kit.value(kit.ask(session, "GET", f"{path}?status=success", now_ms=100)) == rows[1:]
+    # A slice, as the server makes it.
+    assert kit.value(kit.ask(session, "GET", f"{path}?limit=-1", now_ms=100)) == rows[:1]
+    selected = kit.value(kit.ask(session, "GET", f"{path}?select=status&select=run_id", now_ms=100))
+    assert [row.keys() for row in selected] == [{"run_id", "status"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail"),
+    [
+        ("limit=x", 400, "invalid literal for int() with base 10: 'x'"),
+        ("offset=1.5", 400, "invalid literal for int() with base 10: '1.5'"),
+        ("select=status&select=bogus", 422, "Invalid select columns: ['bogus']. Expected: {'run_id', "),
+    ],
+)
+def test_list_that_is_refused(kit: Any, session: Any, query: str, status: int, detail: str) -> None:
+    """What is no number, and what no run has, in the server's words."""
+    reply = kit.ask(session, "GET", f"/threads/{kit.uid(1)}/runs?{query}")
+    assert reply.plan.head.status == status
+    assert kit.value(reply)["detail"].startswith(detail)
 
 
 def test_deleted_run(kit: Any, session: Any) -> None:

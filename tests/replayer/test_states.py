@@ -20,6 +20,23 @@ def test_history_from_checkpoints(kit: Any) -> None:
     )
     assert kit.read(session, "/state") == history[0]
     assert kit.read(session, f"/state/{kit.uid(100)}") == history[2]
+    # Before a checkpoint that is none of the thread's, and states of which the metadata say something.
+    between = {"configurable": {"checkpoint_id": f"{kit.uid(101)}0"}}
+    assert kit.read(session, "/history", {"limit": 9, "before": between}) == history[1:]
+    step = history[1]["metadata"]["step"]
+    assert kit.read(session, "/history", {"limit": 9, "metadata": {"step": step}}) == [history[1]]
+
+
+def test_state_at_no_checkpoint(kit: Any) -> None:
+    """The server answers with an empty state that names what was asked for; without a name with the latest."""
+    events: list[Any] = [(1, "checkpoints", kit.checkpoint(n, {"n": n})) for n in range(2)]
+    session = kit.conversation(("checkpoints", events))
+    asked = {"checkpoint": {"checkpoint_id": kit.uid(9), "checkpoint_ns": ""}}
+    found = kit.read(session, "/state/checkpoint", asked)
+    assert (found["values"], found["checkpoint_id"]) == ({}, kit.uid(9))
+    assert found["checkpoint"] == {**asked["checkpoint"], "thread_id": kit.uid(1)}
+    assert kit.read(session, "/state/nope")["checkpoint_id"] == "nope"
+    assert kit.read(session, "/state/checkpoint", {"checkpoint": {}}) == kit.read(session, "/state")
 
 
 def test_checkpoint_shown_again_by_a_resume(kit: Any) -> None:

@@ -69,6 +69,12 @@ def test_thread_id_of_the_client(kit: Any, two_creations: Any) -> None:
     assert (bad.plan.head.status, kit.value(bad)["detail"]) == (422, "Invalid thread ID: must be a UUID")
 
 
+def test_thread_id_in_another_spelling(kit: Any, two_creations: Any) -> None:
+    """A UUID without dashes is one."""
+    body = {"thread_id": kit.uid(7).replace("-", "").upper()}
+    assert kit.value(create(kit, kit.session(two_creations), body))["thread_id"] == kit.uid(7)
+
+
 def test_thread_id_that_was_recorded_with_another(kit: Any) -> None:
     """A client that makes up its ids is answered by the recorded creation, under its own id."""
     recording = kit.recording()
