@@ -59,12 +59,19 @@ class Decompressor:
         # with what it is asked for.
         self._buffer = bytearray(_FIRST_BUFFER_BYTES)
 
-    def decompress(self, data: bytes, *, limit_bytes: int) -> memoryview:
+    def decompress(self, data: bytes, *, limit_bytes: int, expect_bytes: int = 0) -> memoryview:
         """All that `data` holds, whether or not the stream was ended; good until the next call.
+
+        Args:
+            data: the stream, as far as it goes.
+            limit_bytes: the most it may give.
+            expect_bytes: what it is said to give, at most the limit: the right buffer at once, if that is true.
 
         Raises:
             BadStream: not zstd, asks for too much memory, or would give more than `limit_bytes`.
         """
+        if expect_bytes >= len(self._buffer):
+            self._buffer = bytearray(min(expect_bytes, limit_bytes) + 1)
         while True:
             view = memoryview(self._buffer)[: limit_bytes + 1]
             size = self._fill(data, view)

@@ -417,7 +417,9 @@ class Cassette:
             raise DamagedCassette(
                 self.path, offset=row.offset, reason="no segment stands where the index says"
             )
-        records, times, raw_bytes = decode_segment(self.path, segment, self._decompressor)
+        records, times, raw_bytes = decode_segment(
+            self.path, segment, self._decompressor, expect_bytes=row.raw_bytes
+        )
         if raw_bytes != row.raw_bytes or len(records) != row.records:
             raise DamagedCassette(
                 self.path,

@@ -105,7 +105,7 @@ class Segment:
 
 
 def decode_segment(
-    path: str, segment: Segment, decompressor: Decompressor
+    path: str, segment: Segment, decompressor: Decompressor, *, expect_bytes: int = 0
 ) -> tuple[list[RawRecord], list[int], int]:
     """The records of a segment, their times, and how many bytes they are.
 
@@ -115,7 +115,9 @@ def decode_segment(
     if not segment.blocks:
         return [], [], 0
     try:
-        raw = decompressor.decompress(b"".join(segment.blocks), limit_bytes=MAX_SEGMENT_BYTES)
+        raw = decompressor.decompress(
+            b"".join(segment.blocks), limit_bytes=MAX_SEGMENT_BYTES, expect_bytes=expect_bytes
+        )
         records, times = unpack_segment(raw)
     except (BadStream, BadRecord) as error:
         raise DamagedCassette(path, offset=segment.offset, reason=f"in the segment there: {error}") from None

@@ -50,6 +50,7 @@ from graphtape.cassettes.records import (
     RequestEnd,
     encode,
     new_packer,
+    pack_chunk_start,
 )
 from graphtape.cassettes.remask import CannotMask, MaskJob, complete, discard, mask_exchange
 from graphtape.cassettes.scan import FileSource, scan
@@ -86,6 +87,7 @@ class CassetteWriter:
         self._next_offset = offset  # where the next frame will stand
         self._pending: list[bytes] = []  # packed records that are not compressed yet
         self._pending_bytes = 0
+        self._room_bytes = BLOCK_CUT_BYTES  # of pending bytes, until they are compressed unasked
         self._last_ns = 0
         self._segment_at = -1  # offset of the segment under way, -1 without one
         self._segment_due = True  # the next record starts a segment
@@ -203,8 +205,7 @@ class CassetteWriter:
         """One read of the request body."""
         entry = self._open_exchanges.get(number) or self._refuse(number)
         for part in _parts(data):
-            self._append_body(_REQUEST_BODY, entry, number, at_ns, part, delayed=False)
-            entry.request_bytes += len(part)
+            self._append_body(entry, number, at_ns, part)
 
     def request_end(self, number: int, at_ns: int) -> None:
         """The request body is whole."""
@@ -216,14 +217,36 @@ class CassetteWriter:
 
     def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False) -> None:
         """One read of the response body."""
+        # Called once per event, and therefore in one piece.
         entry = self._open_exchanges.get(number) or self._refuse(number)
-        if len(data) <= CHUNK_CUT_BYTES:
-            self._append_body(_CHUNK, entry, number, at_ns, data, delayed)
-            entry.chunks += 1
-            entry.response_bytes += len(data)
-        else:
+        size = len(data)
+        if size > CHUNK_CUT_BYTES:
             for part in _parts(data):
                 self.chunk(number, at_ns, part, delayed)
+            return
+        if not 0 <= at_ns <= MAX_TIME_NS:
+            raise _out_of_range(at_ns)
+        if self._segment_due:
+            self._start_segment(at_ns)
+        if entry.last_segment != self._index.segment:
+            entry.touch(self._index.segment)
+        dt_ns = at_ns - self._last_ns
+        start = None if delayed else pack_chunk_start(dt_ns, number, size)
+        if start is None:
+            packed = self._pack(
+                (_CHUNK, dt_ns, number, data, DELAYED) if delayed else (_CHUNK, dt_ns, number, data)
+            )
+            self._pending.append(packed)
+            self._pending_bytes += len(packed)
+        else:
+            self._pending += (start, data)
+            self._pending_bytes += len(start) + size
+        self._last_ns = at_ns
+        self._segment_records += 1
+        entry.chunks += 1
+        entry.response_bytes += size
+        if self._pending_bytes >= self._room_bytes or self._segment_records >= SEGMENT_CUT_RECORDS:
+            self._compress_pending()
 
     def end(self, number: int, at_ns: int, ending: Ending, detail: str = "") -> None:
         """How the exchange ended; nothing follows for it."""
@@ -304,29 +327,22 @@ class CassetteWriter:
         self._compress_pending()
         self._append_frame(type_, payload)
 
-    def _append_body(  # noqa: PLR0917 - called once per event: keywords would cost
-        self, type_: int, entry: ExchangeEntry, number: int, at_ns: int, data: bytes, delayed: bool
-    ) -> None:
+    def _append_body(self, entry: ExchangeEntry, number: int, at_ns: int, data: bytes) -> None:
         if not 0 <= at_ns <= MAX_TIME_NS:
             raise _out_of_range(at_ns)
         if self._segment_due:
             self._start_segment(at_ns)
         if entry.last_segment != self._index.segment:
             entry.touch(self._index.segment)
-        dt_ns = at_ns - self._last_ns
-        record = (type_, dt_ns, number, data, DELAYED) if delayed else (type_, dt_ns, number, data)
-        self._append(self._pack(record), at_ns)
+        self._append(self._pack((_REQUEST_BODY, at_ns - self._last_ns, number, data)), at_ns)
+        entry.request_bytes += len(data)
 
     def _append(self, packed: bytes, at_ns: int) -> None:
         self._last_ns = at_ns
         self._pending.append(packed)
-        size = len(packed)
-        self._pending_bytes += size
-        self._segment_bytes += size
+        self._pending_bytes += len(packed)
         self._segment_records += 1
-        if self._segment_bytes >= SEGMENT_CUT_BYTES or self._segment_records >= SEGMENT_CUT_RECORDS:
-            self._segment_due = True
-        if self._pending_bytes >= BLOCK_CUT_BYTES:
+        if self._pending_bytes >= self._room_bytes or self._segment_records >= SEGMENT_CUT_RECORDS:
             self._compress_pending()
 
     def _start_segment(self, first_ns: int) -> None:
@@ -339,6 +355,7 @@ class CassetteWriter:
         self._segment_recording = len(self._index.recordings)
         self._segment_first_ns = first_ns
         self._segment_bytes = self._segment_records = self._segment_flushes = 0
+        self._room_bytes = BLOCK_CUT_BYTES
         self._last_ns = 0
         self._segment_due = False
 
@@ -364,9 +381,15 @@ class CassetteWriter:
             self._append_frame(FrameType.BLOCK, self._compressor.compress(b"".join(self._pending)))
             self._segment_end = self._next_offset
             self._pending.clear()
+            self._segment_bytes += self._pending_bytes
             self._pending_bytes = 0
+            self._room_bytes = min(BLOCK_CUT_BYTES, SEGMENT_CUT_BYTES - self._segment_bytes)
             self._segment_flushes += 1
-            if self._segment_flushes >= SEGMENT_CUT_FLUSHES:
+            if (
+                self._room_bytes <= 0
+                or self._segment_records >= SEGMENT_CUT_RECORDS
+                or self._segment_flushes >= SEGMENT_CUT_FLUSHES
+            ):
                 self._segment_due = True
 
     def _append_frame(self, type_: int, payload: bytes) -> None:

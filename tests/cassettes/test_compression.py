@@ -100,3 +100,13 @@ def test_garbage(data: bytes) -> None:
         Decompressor().decompress(data, limit_bytes=100)
     with pytest.raises(BadStream):
         Decompressor().decompress_blocks([data], limit_bytes=100)
+
+
+@pytest.mark.parametrize("expect_bytes", [0, 1, 99_999, 100_000, 200_000, 1 << 40])
+def test_what_is_expected_may_be_wrong(expect_bytes: int) -> None:
+    """What a stream is said to give changes neither what it gives nor the limit."""
+    data = compress_whole(bytes(100_000))
+    found = Decompressor().decompress(data, limit_bytes=200_000, expect_bytes=expect_bytes)
+    assert bytes(found) == bytes(100_000)
+    with pytest.raises(BadStream, match="more than 99999"):
+        Decompressor().decompress(data, limit_bytes=99_999, expect_bytes=expect_bytes)
