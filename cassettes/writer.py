@@ -62,6 +62,7 @@ except ImportError:  # pragma: no cover - Windows has no flock: two writers are 
 
 _REQUEST_BODY: Final = int(RecordType.REQUEST_BODY)
 _CHUNK: Final = int(RecordType.CHUNK)
+_BLOCK: Final = int(FrameType.BLOCK)  # as plain ints: enum members are looked up in Python
 _HEADS: Final = frozenset((RecordType.RECORDING, RecordType.REQUEST, RecordType.RESPONSE, RecordType.END))
 _FILE_MODE: Final = 0o600
 
@@ -228,8 +229,9 @@ class CassetteWriter:
             raise _out_of_range(at_ns)
         if self._segment_due:
             self._start_segment(at_ns)
-        if entry.last_segment != self._index.segment:
-            entry.touch(self._index.segment)
+        segment = self._index.segment
+        if entry.last_segment != segment:
+            entry.touch(segment)
         dt_ns = at_ns - self._last_ns
         start = None if delayed else pack_chunk_start(dt_ns, number, size)
         if start is None:
@@ -377,20 +379,23 @@ class CassetteWriter:
         self._segment_due = True
 
     def _compress_pending(self) -> None:
-        if self._pending:
-            self._append_frame(FrameType.BLOCK, self._compressor.compress(b"".join(self._pending)))
-            self._segment_end = self._next_offset
-            self._pending.clear()
-            self._segment_bytes += self._pending_bytes
-            self._pending_bytes = 0
-            self._room_bytes = min(BLOCK_CUT_BYTES, SEGMENT_CUT_BYTES - self._segment_bytes)
-            self._segment_flushes += 1
-            if (
-                self._room_bytes <= 0
-                or self._segment_records >= SEGMENT_CUT_RECORDS
-                or self._segment_flushes >= SEGMENT_CUT_FLUSHES
-            ):
-                self._segment_due = True
+        if not self._pending:
+            return
+        self._append_frame(_BLOCK, self._compressor.compress(b"".join(self._pending)))
+        self._segment_end = self._next_offset
+        self._pending.clear()
+        self._segment_bytes += self._pending_bytes
+        self._pending_bytes = 0
+        self._segment_flushes += 1
+        room_bytes = SEGMENT_CUT_BYTES - self._segment_bytes
+        if room_bytes < BLOCK_CUT_BYTES:
+            self._room_bytes = room_bytes
+        if (
+            room_bytes <= 0
+            or self._segment_records >= SEGMENT_CUT_RECORDS
+            or self._segment_flushes >= SEGMENT_CUT_FLUSHES
+        ):
+            self._segment_due = True
 
     def _append_frame(self, type_: int, payload: bytes) -> None:
         frame = encode_frame(self._next_offset, type_, payload)
@@ -403,11 +408,13 @@ class CassetteWriter:
         Raises:
             CassetteWriteFailed: the file was cut back to the last good frame, and the writer refuses more.
         """
-        self._refuse_if_over()
+        if self._failed is not None or self._closed:
+            self._refuse_if_over()
         self._compress_pending()
-        if self._frames:
-            self._write(self._frames[0] if len(self._frames) == 1 else b"".join(self._frames))
-            self._frames.clear()
+        frames = self._frames
+        if frames:
+            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
+            frames.clear()
 
     def _write(self, data: bytes) -> None:
         try:
