@@ -1,63 +1,41 @@
-// Streams runs through connections that break, and prints what the client was given and what the run really emitted.
+// Has conversations whose connections may break, and prints what was given of each run and what was asked for.
 //
-//   node reconnect.mjs SDK URL [record]
+//   node reconnect.mjs SDK < CONVERSATIONS
 //
-// With `record` nothing is cut: those are the runs that a mock needs. Cases run at once. Knows nothing of graphtape.
+// Conversations are a JSON list of { url, graph, body }, with the names of the HTTP body. All are had at once. Each gives
+// { parts, asked }: [event, data, id] of each event, and [method, path, Last-Event-ID, status] of each request. Knows
+// nothing of graphtape, nor who breaks the connections.
 
-import { cuttingProxy } from "./cutting_proxy.mjs";
+import { readFileSync } from "node:fs";
 
-const [sdkName, apiUrl, mode] = process.argv.slice(2);
+const [sdkName] = process.argv.slice(2);
 const { Client } = await import(sdkName);
-// The SDK waits one second or two before it tries again: here always one.
+// The SDK waits one second or two before it comes back: here always one.
 Math.random = () => 0;
 
-const SLOW = { graph: "slow", input: { n: 0 }, streamMode: ["custom", "values"], streamResumable: true };
-const FORGETFUL = { ...SLOW, input: { n: 1 }, streamResumable: false };
-const BURST = { graph: "burst", input: { n: 0 }, streamMode: ["custom", "values"], streamResumable: true };
-
-const CASES = {
-  after_metadata: [SLOW, [{ after: 1 }]],
-  after_fifth: [SLOW, [{ after: 5 }]],
-  inside_sixth: [SLOW, [{ after: 5, inside: true }]],
-  after_last: [SLOW, [{ after: 13 }]],
-  twice: [SLOW, [{ after: 4 }, { after: 3 }]],
-  before_first: [SLOW, [{ after: 0 }]],
-  clean_end: [SLOW, [{ after: 5, clean: true }]],
-  burst: [BURST, [{ after: 60 }, { after: 40, inside: true }]],
-  not_resumable: [FORGETFUL, [{ after: 5 }]],
-};
-
-async function parts(stream) {
-  const seen = [];
+async function conversation({ url, graph, body }) {
+  const asked = [];
+  const logged = async (target, init = {}) => {
+    const { pathname, search } = new URL(target);
+    const line = [init.method ?? "GET", pathname + search, new Headers(init.headers).get("last-event-id"), null];
+    asked.push(line);
+    const answer = await fetch(target, init);
+    line[3] = answer.status;
+    return answer;
+  };
+  const client = new Client({ apiUrl: url, apiKey: null, callerOptions: { maxRetries: 0, fetch: logged } });
+  const parts = [];
+  const { thread_id } = await client.threads.create();
+  const options = { input: body.input, streamMode: body.stream_mode, streamResumable: body.stream_resumable };
   try {
-    for await (const { event, data, id } of stream) seen.push({ event, data, id: id ?? null });
+    for await (const { event, data, id } of client.runs.stream(thread_id, graph, options)) {
+      parts.push([event, data, id ?? null]);
+    }
   } catch (error) {
-    seen.push({ thrown: error.name, message: error.message });
+    parts.push({ thrown: error.name, message: error.message });
   }
-  return seen;
+  return { parts, asked };
 }
 
-async function run({ graph, ...payload }, cuts) {
-  const proxy = await cuttingProxy(apiUrl, cuts);
-  const client = new Client({ apiUrl: proxy.url, apiKey: null, callerOptions: { maxRetries: 0 } });
-  const direct = new Client({ apiUrl, apiKey: null });
-  const { thread_id } = await direct.threads.create();
-  let runId;
-  const seen = await parts(
-    client.runs.stream(thread_id, graph, { ...payload, onRunCreated: (created) => (runId = created.run_id) }),
-  );
-  proxy.close();
-  await direct.runs.join(thread_id, runId);
-  const whole = await parts(direct.runs.joinStream(thread_id, runId, { lastEventId: "-1" }));
-  const { status } = await direct.runs.get(thread_id, runId);
-  return { seen, whole, status, requests: proxy.requests };
-}
-
-const recorded = { slow: [SLOW, []], forgetful: [FORGETFUL, []], burst: [BURST, []] };
-const entries = await Promise.all(
-  Object.entries(mode === "record" ? recorded : CASES).map(async ([name, [payload, cuts]]) => [
-    name,
-    await run(payload, cuts),
-  ]),
-);
-process.stdout.write(JSON.stringify(Object.fromEntries(entries)), () => process.exit(0));
+const seen = await Promise.all(JSON.parse(readFileSync(0, "utf-8")).map(conversation));
+process.stdout.write(JSON.stringify(seen), () => process.exit(0));

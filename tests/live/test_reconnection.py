@@ -1,214 +1,128 @@
-"""The Python SDK behind a connection that breaks: what it ends up with on the mock and on the real server."""
+"""The Python SDK behind connections that break: on the mock what it has on the server, and with unique ids all."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import importlib.metadata
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-import orjson
+import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
 
-from graphtape.cassettes.writer import CassetteWriter
-from graphtape.protocol.sse import Decoder
-from graphtape.recorder import Recorder
-from graphtape.replayer import serve
-from graphtape.tests.live.conformance.comparing import Judgement, Verdict
-from graphtape.tests.live.conformance.cutting import Cut, CuttingProxy
-from graphtape.tests.live.conformance.joins import body_of
-from graphtape.tests.live.conformance.report import REPORT
-from graphtape.tests.live.conformance.staging import new_thread
-from graphtape.tests.live.conformance.wire import Wire
+from graphtape.tests.live.conformance import drill
+from graphtape.tests.live.conformance.drill import Ask, Seen
 
 if TYPE_CHECKING:
     from graphtape.cassettes.samples.agent_server import AgentServer
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 FULL = os.environ.get("GRAPHTAPE_FULL") == "1"
-MATRIX = "Reconnection of the Python SDK"
-EVERYTHING = tuple(itertools.product(("tokens", "ask", "failing"), ("async", "sync"), ("recorded", "unique")))
-REPRESENTATIVE = (("tokens", "async", "unique"), ("ask", "sync", "recorded"))
-Part = tuple[str, Any, str | None]
-Ids = Literal["recorded", "unique"]
+VERSION = importlib.metadata.version("langgraph-sdk")
 
 
-MODES = {
-    "tokens": ["messages-tuple", "updates"],
-    "ask": ["values", "updates"],
-    "failing": ["values", "updates", "tasks"],
-    "slow": ["custom", "values", "updates"],
-}
+class Log:
+    """What a client asked for, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[Any]] = []
+
+    def asks(self, request: httpx.Request) -> None:
+        cursor = request.headers.get("last-event-id")
+        line = [request.method, request.url.raw_path.decode(), cursor, None]
+        request.extensions["line"] = line
+        self.lines.append(line)
+
+    def got(self, response: httpx.Response) -> None:
+        response.request.extensions["line"][3] = response.status_code
+
+    async def asks_async(self, request: httpx.Request) -> None:
+        self.asks(request)
+
+    async def got_async(self, response: httpx.Response) -> None:
+        self.got(response)
 
 
-def body(graph: str, *, resumable: bool) -> dict[str, Any]:
-    return body_of(graph, resumable=resumable, stream_mode=MODES[graph])
+def thrown(error: Exception) -> dict[str, str]:
+    return {"thrown": type(error).__name__, "message": str(error)}
 
 
-def options(graph: str, *, resumable: bool) -> dict[str, Any]:
-    return {name: value for name, value in body(graph, resumable=resumable).items() if name != "assistant_id"}
+class AsyncClient:
+    """`get_client`."""
+
+    name = f"Python {VERSION}, async"
+    comes_back = confirms = True
+
+    async def run(self, asks: Sequence[Ask]) -> list[Seen]:
+        return list(await asyncio.gather(*map(self._run, asks)))
+
+    async def _run(self, ask: Ask) -> Seen:
+        log, parts = Log(), list[Any]()
+        async with get_client(url=ask.url) as client:
+            client.http.client.event_hooks = {"request": [log.asks_async], "response": [log.got_async]}
+            thread = await client.threads.create()
+            try:
+                async for part in client.runs.stream(thread["thread_id"], ask.graph, **ask.body):
+                    parts.append([part.event, part.data, part.id])
+            except Exception as error:
+                parts.append(thrown(error))
+        return Seen(parts, log.lines)
 
 
-async def stream_async(url: str, graph: str, *, resumable: bool) -> list[Part]:
-    client = get_client(url=url)
-    thread = await client.threads.create()
-    parts = client.runs.stream(thread["thread_id"], graph, **options(graph, resumable=resumable))
-    seen = [(part.event, part.data, part.id) async for part in parts]
-    await client.aclose()
-    return seen
+class SyncClient:
+    """`get_sync_client`, in as many threads as there are conversations."""
+
+    name = f"Python {VERSION}, sync"
+    comes_back = confirms = True
+
+    async def run(self, asks: Sequence[Ask]) -> list[Seen]:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(max_workers=len(asks)) as threads:
+            return list(
+                await asyncio.gather(*(loop.run_in_executor(threads, self._run, ask) for ask in asks))
+            )
+
+    def _run(self, ask: Ask) -> Seen:
+        log, parts = Log(), list[Any]()
+        with get_sync_client(url=ask.url) as client:
+            client.http.client.event_hooks = {"request": [log.asks], "response": [log.got]}
+            thread = client.threads.create()
+            try:
+                for part in client.runs.stream(thread["thread_id"], ask.graph, **ask.body):
+                    parts.append([part.event, part.data, part.id])
+            except Exception as error:
+                parts.append(thrown(error))
+        return Seen(parts, log.lines)
 
 
-def stream_sync(url: str, graph: str, *, resumable: bool) -> list[Part]:
-    with get_sync_client(url=url) as client:
-        thread = client.threads.create()
-        parts = client.runs.stream(thread["thread_id"], graph, **options(graph, resumable=resumable))
-        return [(part.event, part.data, part.id) for part in parts]
+CLIENTS: tuple[drill.Client, ...] = (AsyncClient(), SyncClient())
 
 
-async def drilled(
-    upstream: str, graph: str, cuts: Sequence[Cut], *, sync: bool = False, resumable: bool = True
-) -> tuple[list[Part], list[Part], CuttingProxy]:
-    """(what the client ended up with, what the server meant to send, the proxy)."""
-    async with CuttingProxy(upstream, cuts) as proxy:
-        with warnings.catch_warnings():
-            # The SDK warns that a run without ids may lose events; here that is looked at.
-            warnings.simplefilter("ignore")
-            if sync:
-                got = await asyncio.to_thread(stream_sync, proxy.url, graph, resumable=resumable)
-            else:
-                got = await stream_async(proxy.url, graph, resumable=resumable)
-        await proxy.rest()
-    return got, parts_of(b"".join(proxy.meant)), proxy
+@pytest.fixture(autouse=True)
+def no_chance(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The SDK comes back after a second, and draws up to a quarter of one more by lot: here none."""
+    monkeypatch.setattr("langgraph_sdk._shared.utilities.random", SimpleNamespace(uniform=lambda low, _: low))
+    with warnings.catch_warnings():
+        # It warns that a run without ids may lose events; here that is looked at.
+        warnings.simplefilter("ignore")
+        yield
 
 
-def parts_of(body: bytes) -> list[Part]:
-    return [(b.name or "", orjson.loads(b.data or b"null"), b.id) for b in Decoder().feed(body) if b.is_event]
+@pytest.mark.timeout(900 if FULL else 120)
+async def test_broken_connections(agent_server: AgentServer, tmp_path: Path) -> None:
+    """Wherever a connection breaks, the client asks for and gets on the mock exactly what it does on the server."""
+    wrong = await drill.all_beside_server(agent_server.url, CLIENTS, tmp_path, full=FULL)
+    assert not wrong, "\n".join(wrong)
 
 
-def expected(whole: list[Part], cuts: Sequence[Cut], ids: Ids) -> list[Part]:
-    """What a client has after these cuts of a resumable run that is over when it comes back."""
-    got = whole[: cuts[0].after]
-    for number in range(len(cuts)):
-        if not got:
-            # Without an id the client asks for nothing that was: the run is over, and nothing comes.
-            return []
-        cursor = got[-1][2] or ""
-        if ids == "unique":
-            rest = whole[whole.index(got[-1]) + 1 :]
-        else:
-            rest = [part for part in whole if (part[2] or "") > cursor]
-        rest = [part for part in rest if part[0] != "error"]
-        later = cuts[number + 1] if number + 1 < len(cuts) else None
-        got = got + (rest if later is None else rest[: later.after])
-    return got
-
-
-@pytest.fixture(scope="module")
-def tape(agent_server: AgentServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short runs of several graphs, recorded once."""
-    path = tmp_path_factory.mktemp("reconnection") / "runs.tape"
-
-    async def record() -> None:
-        async with Recorder(agent_server.url, CassetteWriter.create(path)) as recorder:
-            wire = Wire(recorder.url)
-
-            async def one(graph: str, resumable: bool) -> None:
-                thread = await new_thread(wire)
-                asked = body(graph, resumable=resumable)
-                await wire.ask("POST", f"/threads/{thread}/runs/stream", asked)
-
-            await asyncio.gather(*(one(graph, resumable) for graph in MODES for resumable in (True, False)))
-
-    asyncio.run(record())
-    return path
-
-
-def enter(group: str, name: str, *, right: bool, detail: str = "") -> None:
-    verdict = Verdict.EQUAL if right else Verdict.WRONG
-    REPORT.matrix(MATRIX).add(group, name, Judgement(verdict, "" if right else detail))
-
-
-def lengths(got: list[Part], wanted: list[Part]) -> str:
-    return f"{len(got)} events, {len(wanted)} expected"
-
-
-@pytest.mark.parametrize(("graph", "client", "ids"), EVERYTHING if FULL else REPRESENTATIVE)
-async def test_every_cut_of_a_stream(graph: str, ids: Ids, client: str, tape: Path) -> None:
-    """After every event and inside every event: nothing lost and nothing twice, or what comparing strings loses."""
-    gate = asyncio.Semaphore(8)
-    async with serve(tape, speed="max", ids=ids) as mock:
-        whole, _, _ = await drilled(mock.url, graph, ())
-        plans = [[Cut(n)] for n in range(len(whole) + 1)]
-        plans += [[Cut(n, inside=True)] for n in range(len(whole))]
-        plans += [[Cut(n), Cut(1)] for n in range(1, len(whole) - 2)]
-
-        async def one(cuts: list[Cut]) -> str:
-            async with gate:
-                got, meant, _ = await drilled(mock.url, graph, cuts, sync=client == "sync")
-            wanted = expected(meant, cuts, ids)
-            if ids == "unique" and cuts[0].after:
-                stored = [part for n, part in enumerate(meant) if part[0] != "error" or n < cuts[0].after]
-                assert wanted == stored
-            name = " then ".join(f"{'inside' if cut.inside else 'after'} {cut.after}" for cut in cuts)
-            enter(f"{graph}, {ids} ids, {client}", name, right=got == wanted, detail=lengths(got, wanted))
-            return "" if got == wanted else f"{name}: {lengths(got, wanted)}"
-
-        wrong = [each for each in await asyncio.gather(*map(one, plans)) if each]
-    assert not wrong
-
-
-async def test_cuts_of_a_running_run(agent_server: AgentServer, tape: Path) -> None:
-    """The same cuts of a run that goes on meanwhile, on the server and on the mock: each loses only by its strings."""
-    plans = [[Cut(3)], [Cut(6, inside=True)], [Cut(2), Cut(2)], [Cut(5), Cut(1)]]
-
-    async def drill(where: str, url: str, ids: Ids, client: str, cuts: list[Cut]) -> None:
-        got, meant, proxy = await drilled(url, "slow", cuts, sync=client == "sync")
-        wanted = expected(meant, cuts, ids)
-        assert [method for method, _ in proxy.asked] == ["POST"] + ["GET"] * len(cuts)
-        name = " then ".join(str(cut.after) for cut in cuts)
-        group = f"slow, running, {ids} ids, {where}, {client}"
-        enter(group, f"after {name}", right=got == wanted, detail=lengths(got, wanted))
-        assert got == wanted, (where, ids, cuts)
-
-    async with serve(tape, speed="1") as recorded, serve(tape, speed="1", ids="unique") as unique:
-        places: list[tuple[str, str, Ids]] = [
-            ("server", agent_server.url, "recorded"),
-            ("mock", recorded.url, "recorded"),
-            ("mock", unique.url, "unique"),
-        ]
-        for client in ("async", "sync"):
-            some = plans if FULL or client == "async" else plans[:2]
-            await asyncio.gather(*(drill(*place, client, cuts) for place in places for cuts in some))
-
-
-async def test_cuts_of_a_run_that_is_not_resumable(agent_server: AgentServer, tape: Path) -> None:
-    """Without ids the reader goes on with what comes when it is back; the mock loses as much as the server."""
-    lost: dict[str, int] = {}
-    async with serve(tape, speed="1") as mock:
-        for where, url in (("server", agent_server.url), ("mock", mock.url)):
-            got, meant, _ = await drilled(url, "slow", [Cut(3)], resumable=False)
-            assert all(event_id is None for _, _, event_id in got)
-            assert got[:3] == meant[:3]
-            rest = got[3:]
-            assert rest == meant[len(meant) - len(rest) :]
-            lost[where] = len(meant) - len(got)
-    # A second of a stream with five events a second, and up to a quarter of a second that the SDK draws by lot.
-    right = abs(lost["server"] - lost["mock"]) <= 2 and lost["mock"] >= 4
-    enter("slow, running, not resumable", "after 3", right=right, detail=f"lost {lost}")
-    assert right, lost
-
-
-async def test_cuts_on_the_server_when_the_run_is_over(agent_server: AgentServer, tape: Path) -> None:
-    """A sample of the drill on the real server, whose short runs are over before the reader is back."""
-    for graph, client in (("tokens", "async"), ("ask", "sync"), ("failing", "async")):
-        plans = [[Cut(0)], [Cut(1)], [Cut(3, inside=True)], [Cut(4)], [Cut(2), Cut(1)]]
-        drills = [drilled(agent_server.url, graph, cuts, sync=client == "sync") for cuts in plans]
-        for cuts, (got, meant, _) in zip(plans, await asyncio.gather(*drills), strict=True):
-            wanted = expected(meant, cuts, "recorded")
-            name = " then ".join(f"{'inside' if cut.inside else 'after'} {cut.after}" for cut in cuts)
-            enter(f"{graph}, server, {client}", name, right=got == wanted, detail=lengths(got, wanted))
-            assert got == wanted, (graph, cuts)
+@pytest.mark.timeout(900 if FULL else 120)
+async def test_unique_ids(agent_server: AgentServer, tmp_path: Path) -> None:
+    """Wherever a connection breaks, a resumable run with unique ids loses no event and has none twice."""
+    wrong = await drill.all_unique(agent_server.url, CLIENTS, tmp_path, full=FULL)
+    assert not wrong, "\n".join(wrong)

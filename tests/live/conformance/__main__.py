@@ -19,6 +19,7 @@ TESTS = (
     "tests/live/test_http.py",
     "tests/live/test_official_page.py",
     "tests/live/test_reconnection.py",
+    "tests/js/test_reconnect.py",
     "tests/live/test_view_matrix.py",
 )
 
