@@ -253,12 +253,15 @@ async def all_unique(server: str, clients: Sequence[Client], folder: Path, *, fu
     tape = folder / "whole.tape"
     await record_whole(server, clients[-1], tape)
     wrong: list[str] = []
-    for speed, cases in (UNIQUE if full else UNIQUE_SAMPLE).items():
+
+    async def at(speed: str, cases: Sequence[Case]) -> None:
         for number in range(0, len(cases), BATCH):
             rows = await made_unique(tape, clients, cases[number : number + BATCH], speed)
             for client, case, judgement in rows:
                 group = f"{client.name}: speed {speed}"
                 wrong.extend(_enter("Reconnection with unique ids: all, and once", group, case, judgement))
+
+    await asyncio.gather(*(at(*each) for each in (UNIQUE if full else UNIQUE_SAMPLE).items()))
     return wrong
 
 
