@@ -36,6 +36,8 @@ from graphtape.replayer.waiting import wait_answer
 from graphtape.replayer.wire import BrokenOff, WireResponse, break_connection
 
 _HALF_SECOND_NS = 500_000_000
+_A_MOMENT_NS = 1_000_000_000
+"""How much later than the recorded client another may leave."""
 
 
 @dataclass
@@ -141,6 +143,8 @@ class Sender:
                 with Listener(play.watchers) as listener:
                     async for sent in events_of(play, 0, self.clock, listener, heartbeats):
                         await response.write(sent if isinstance(sent, bytes) else sent.raw)
+            if _end_of(play) is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
+                await self._leaving(play)
             end = _end_of(play)
             if end is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
                 # The recorded client left here, and so does this one, by being cut off.
@@ -149,6 +153,15 @@ class Sender:
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
             raise
+
+    async def _leaving(self, play: Play) -> None:
+        """Wait for what the recorded client did here: it left, or cancelled the run. Another may be a moment later."""
+        if play.pace.is_max:
+            return
+        until_ns = self.clock.now_ns() + play.pace.schedule([_A_MOMENT_NS])[0]
+        with Listener(play.watchers) as listener:
+            while play.cancelled_ns is None and self.clock.now_ns() < until_ns:
+                await listener.sleep_until(self.clock, until_ns)
 
     def _client_left(self, play: Play, *, cancel: bool, moves: bool) -> None:
         """The run goes on without its reader, or ends here.

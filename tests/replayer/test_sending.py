@@ -399,3 +399,23 @@ async def test_join_whose_run_its_reader_had_left(kit: Any, play: Any) -> None:
     assert clock.now_ns() - began_ns > 300 * kit.MS
     async with client.get(base) as response:
         assert (await response.json())["status"] == "success"
+
+
+@pytest.mark.parametrize("late_ms", [400, 1200])
+async def test_reader_who_leaves_later_than_the_recorded_one(kit: Any, play: Any, late_ms: int) -> None:
+    """Where the recorded client left or cancelled, another has a second to do so before it is cut off."""
+    clock = FakeClock(autojump=False)
+    made = recording(kit, ending=Ending.CLIENT_LEFT)
+    made.call("POST", f"{path(kit, '/' + kit.uid(2))}/cancel", status=202)
+    client = await play(made, clock=clock)
+    stream = await opened(client, clock, path(kit, "/stream"), BODY)
+    for _ in range(6):
+        await moved(clock, 10 * kit.MS)
+    await moved(clock, late_ms * kit.MS)
+    async with client.post(path(kit, f"/{kit.uid(2)}/cancel")) as response:
+        assert response.status == 202
+    if late_ms < 1000:
+        assert await asyncio.wait_for(stream.read(), 1) == whole(kit)
+    else:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(stream.read(), 1)
