@@ -32,7 +32,14 @@ def told_of(thread: SessionThread, recorded: RecordedThread, step: int) -> Told 
     last = thread.last_event_id
     if event_id is None or event_id <= last:
         event_id = last[0] + 1, 0
-    return Told(event_id, encode(_NAME, ids.apply(data), format_event_id(event_id)))
+    data = ids.apply(data)
+    payload = parsed(data)
+    state = payload.get("state") if isinstance(payload, dict) else None
+    return Told(
+        event_id,
+        encode(_NAME, data, format_event_id(event_id)),
+        state if isinstance(state, dict) else {},
+    )
 
 
 def _recorded(recorded: RecordedThread, step: int) -> tuple[bytes, EventId | None] | None:

@@ -30,7 +30,7 @@ def values_so_far(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
     """(known, the values of the thread's state); None before its first run."""
     for play in reversed(thread.steps):
         if isinstance(play, Update):
-            return False, None  # its answer names a checkpoint, and no values
+            return update_values(play)
         shown = shown_of(play, now_ns)
         if may_have_changed_unseen(play, now_ns):
             return False, None
@@ -39,6 +39,13 @@ def values_so_far(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
     if thread.inherited is None:
         return False, None
     return True, thread.inherited[0]["values"] if thread.inherited else None
+
+
+def update_values(update: Update) -> tuple[bool, Any]:
+    """(known, the values after a state update): its answer names a checkpoint, and no values."""
+    if update.told is None or "values" not in update.told.state:
+        return False, None
+    return True, update.told.state["values"]
 
 
 def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
@@ -79,10 +86,10 @@ def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
 
 def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]:
     """(states from `checkpoints` events, newest first, as far back as all are shown; whether these are all)."""
-    known: list[Play] = []
+    known: list[Play | Update] = []
     complete = thread.inherited is not None
     for play in reversed(thread.steps):
-        if isinstance(play, Update) or not _shows_all(play, now_ns):
+        if not _shows_all(play, now_ns):
             complete = False
             break
         known.insert(0, play)
@@ -91,6 +98,10 @@ def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]
     for position, state in enumerate(reversed((thread.inherited or []) if complete else [])):
         states[state["checkpoint_id"] or position] = state
     for play in known:
+        if isinstance(play, Update):
+            state = dict(play.told.state) if play.told is not None else {}
+            states[state.get("checkpoint_id") or len(states)] = state
+            continue
         shown = shown_of(play, now_ns)
         for state in _states_of(thread, play, shown, now_ns) if shown.checkpoints else ():
             before = states.get(state["checkpoint_id"])
@@ -101,8 +112,10 @@ def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]
     return [*states.values()][::-1], complete
 
 
-def _shows_all(play: Play, now_ns: int) -> bool:
-    """Whether every state that a run has made was shown."""
+def _shows_all(play: Play | Update, now_ns: int) -> bool:
+    """Whether every state that a run or an update has made was shown."""
+    if isinstance(play, Update):
+        return update_values(play)[0]
     if may_have_changed_unseen(play, now_ns):
         return False
     shown = shown_of(play, now_ns)

@@ -23,6 +23,8 @@ class Told(NamedTuple):
 
     event_id: EventId
     raw: bytes
+    state: dict[str, Any]
+    """The state that it tells of."""
 
 
 @dataclass(eq=False)
@@ -131,7 +133,10 @@ class SessionThread:
         """`idle`, `busy`, `interrupted` or `error`, as far as the streams show."""
         if self.is_busy(now_ns):
             return "busy"
-        last = next((play for play in reversed(self.ended(now_ns)) if isinstance(play, Play)), None)
+        ended = self.ended(now_ns)
+        if ended and isinstance(ended[-1], Update) and ended[-1].told is not None:
+            return "interrupted" if ended[-1].told.state.get("next") else "idle"
+        last = next((play for play in reversed(ended) if isinstance(play, Play)), None)
         if last is None or last.rolled_back:
             return "idle"
         if last.error(now_ns) is not None:

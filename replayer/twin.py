@@ -14,7 +14,7 @@ from graphtape.replayer.metadata import STARTED, run_metadata, thread_config, th
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.request_fields import as_requested, repeated, strategy
 from graphtape.replayer.shown import Json, may_have_changed_unseen, shown_of
-from graphtape.replayer.states import iso, last_interrupts
+from graphtape.replayer.states import iso, last_interrupts, update_values
 from graphtape.replayer.thread import SessionThread, Stamp, Update
 
 
@@ -22,7 +22,7 @@ def thread_values(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
     """(known, the thread's own values): they change when a run ends, not with its stream; None before."""
     for play in reversed(thread.ended(now_ns)):
         if isinstance(play, Update):
-            return False, None  # its answer names a checkpoint, and no values
+            return update_values(play)
         if play.cancellation is not None and play.cancellation.rollback:
             continue
         shown = shown_of(play, now_ns)
@@ -48,11 +48,14 @@ def thread_object(thread: SessionThread, created: Json | None, now_ns: int) -> J
     found = {**_new(thread), **(created or {})}
     found["metadata"] = thread_metadata(thread)
     latest = thread.latest
-    ended = [play for play in thread.ended(now_ns) if isinstance(play, Play)]
+    steps = thread.ended(now_ns)
+    ended = [play for play in steps if isinstance(play, Play)]
     found["status"] = thread.status(now_ns)
     found["config"] = thread_config(thread)
     if latest is not None:
         found["updated_at"] = recorded_moment(latest, now_ns)
+    if steps and isinstance(steps[-1], Update):
+        return _updated(found, steps[-1], values)
     if not ended:
         return found
     last = ended[-1]
@@ -65,6 +68,13 @@ def thread_object(thread: SessionThread, created: Json | None, now_ns: int) -> J
         found["values"] = values
         found["interrupts"] = last_interrupts(thread, counted[-1], now_ns)
     return found
+
+
+def _updated(thread: Json, update: Update, values: Any) -> Json:
+    """A thread after a state update: what the server then knows is the state."""
+    tasks = update.told.state.get("tasks") or [] if update.told is not None else []
+    interrupts = {str(task["id"]): task["interrupts"] for task in tasks if task.get("interrupts")}
+    return {**thread, "error": None, "values": values, "interrupts": interrupts}
 
 
 def _was_cancelled(play: Play, now_ns: int) -> bool:

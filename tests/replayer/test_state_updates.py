@@ -25,13 +25,13 @@ def updated(kit: Any, *, watched: bool = False, read: bool = False, event_id: st
     return kit.session(made)
 
 
-def told(kit: Any, session: Any, times: int = 1) -> tuple[tuple[int, int], bytes] | None:
+def told(kit: Any, session: Any, times: int = 1) -> tuple[tuple[int, int], bytes, Any] | None:
     """What is told when a thread of this session has come so far; of the last of several threads."""
     for _ in range(times):
         thread_id = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
         kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", {"assistant_id": "agent"})
         kit.ask(session, "POST", f"/threads/{thread_id}/state", UPDATE, now_ms=99)
-    found: tuple[tuple[int, int], bytes] | None = session.threads[thread_id].plays[-1].told
+    found: tuple[tuple[int, int], bytes, Any] | None = session.threads[thread_id].plays[-1].told
     return found
 
 
@@ -40,7 +40,8 @@ def test_as_a_stream_of_the_thread_had_it(kit: Any) -> None:
     found = told(kit, updated(kit, watched=True, read=True))
     state = {"values": {"n": 1}, "checkpoint_id": kit.uid(5)}
     data = {"state": state, "thread_id": kit.uid(1)}
-    assert found == ((2_000_000_000_000, 0), kit.sse("state_update", data, "2000000000000-0"))
+    event = kit.sse("state_update", data, "2000000000000-0")
+    assert found == ((2_000_000_000_000, 0), event, state)
 
 
 @pytest.mark.parametrize("watched", [False, True])

@@ -230,3 +230,27 @@ def test_states_since_an_update(kit: Any) -> None:
     assert kit.read(session, "/state")["checkpoint_id"] == kit.uid(103)
     assert len(kit.read(session, "/history", {"limit": 1})) == 1
     assert kit.ask(session, "POST", f"{path}/history", {"limit": 2}, now_ms=99).plan.head.status == 422
+
+
+def test_state_after_an_update_that_a_stream_told_of(kit: Any) -> None:
+    """Where a stream of the thread told of a state update, that state is the thread's, on top of those before."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}"
+    body = {"assistant_id": "agent", "stream_mode": "checkpoints"}
+    recording.run(
+        kit.uid(1), kit.uid(2), body, [(1, "metadata", {}), (1, "checkpoints", kit.checkpoint(3, {}))]
+    )
+    recording.json("POST", f"{path}/state", {"checkpoint_id": kit.uid(104)}, {"values": {"n": 2}})
+    state = {"values": {"n": 2}, "next": ["a"], "tasks": [], "checkpoint_id": kit.uid(104)}
+    event = kit.sse("state_update", {"state": state, "thread_id": kit.uid(1)}, "2000000000000-0")
+    target = f"{path}/stream?stream_modes=state_update"
+    recording.call("GET", target, headers=kit.STREAM_TAIL, reads=[(1, event)])
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"{path}/runs/stream", body)
+    kit.ask(session, "POST", f"{path}/state", {"values": {"n": 2}}, now_ms=99)
+    assert kit.read(session, "/state") == state
+    history = kit.read(session, "/history", {"limit": 9})
+    assert [one["checkpoint_id"] for one in history] == [kit.uid(104), kit.uid(103)]
+    thread = kit.read(session, "")
+    assert (thread["status"], thread["values"], thread["error"]) == ("interrupted", {"n": 2}, None)

@@ -111,6 +111,8 @@ async def replay(
             await script(stage)
         finally:
             await stage.record.close()
+            if clock is not None:
+                await clock.close()
     ids = IdMapping()
     out: list[tuple[str, Judgement]] = []
     for number, (name, (answer, how)) in enumerate(real.kept.items(), start=1):

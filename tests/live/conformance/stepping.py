@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TURNS = 20
-"""Turns of the loop in which a chunk gets from the mock's handler to the script that waits for it: some six."""
+_ROUNDS = 6
+"""Round trips before time moves: from a request on a new connection to the script that reads its answer are five."""
 
 
 class SteppedClock:
@@ -23,6 +23,15 @@ class SteppedClock:
         self._waits = 0
         self._stirred = False
         self._steps: asyncio.Task[None] | None = None
+        self._echo: _Echo | None = None
+
+    async def close(self) -> None:
+        """Let nothing move any more."""
+        if self._steps is not None:
+            self._steps.cancel()
+            await asyncio.gather(self._steps, return_exceptions=True)
+        if self._echo is not None:
+            await self._echo.close()
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -54,9 +63,11 @@ class SteppedClock:
             self._waits -= 1
 
     async def _step(self) -> None:
+        if self._echo is None:
+            self._echo = await _Echo.open()
         while self._waits:
             self._stirred = False
-            await _settled()
+            await self._echo.settled()
             if not self._waits or self._stirred:
                 continue
             self._sleepers = [(due_ns, sleeper) for due_ns, sleeper in self._sleepers if not sleeper.done()]
@@ -67,10 +78,41 @@ class SteppedClock:
                         sleeper.set_result(None)
 
 
-async def _settled() -> None:
-    """Return when everything that was ready has run, also what came over loopback sockets meanwhile."""
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.001)
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
+class _Echo:
+    """A connection of the loop with itself: what comes back over it has overtaken nothing that was sent before."""
+
+    def __init__(
+        self,
+        server: asyncio.Server,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        ended: asyncio.Event,
+    ) -> None:
+        self._server, self._reader, self._writer, self._ended = server, reader, writer, ended
+
+    @classmethod
+    async def open(cls) -> _Echo:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(1):
+                writer.write(data)
+            writer.close()
+            ended.set()
+
+        ended = asyncio.Event()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        return cls(server, reader, writer, ended)
+
+    async def settled(self) -> None:
+        """Return when all that was sent has come, been read and been answered."""
+        for _ in range(_ROUNDS):
+            self._writer.write(b".")
+            await self._reader.readexactly(1)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._ended.wait()
+        self._server.close()
+        await self._server.wait_closed()
