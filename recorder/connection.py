@@ -28,6 +28,9 @@ from graphtape.protocol.errors import GraphtapeError
 _READ_BYTES = 2**16
 _HEAD_BYTES = 2**16
 
+_INFORMATIONAL_ANSWERS = 100
+"""More of them before an answer are an attack: they cost memory, and nobody gets them."""
+
 Take = Callable[[bytes, bool], None]
 """Takes the next read of a body, and whether the body ended with it."""
 
@@ -104,13 +107,16 @@ class UpstreamConnection:
             UpstreamFailed: the connection ended first, or no HTTP came.
         """
         try:
-            while True:
+            for _ in range(_INFORMATIONAL_ANSWERS + 1):
                 message, payload = await self._protocol.read()
                 if message.code == 101:
                     raise UpstreamFailed(502, "the upstream switched protocols, which nobody had asked for")
                 if not 100 <= message.code <= 199:
                     self._payload = payload
                     return message
+            raise UpstreamFailed(
+                502, f"the upstream sent {_INFORMATIONAL_ANSWERS} informational answers and no answer"
+            )
         except http_exceptions.HttpProcessingError as error:
             raise UpstreamFailed(
                 502, f"the upstream did not answer in HTTP ({words_of(error.message)})"

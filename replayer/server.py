@@ -123,6 +123,8 @@ class _Mock:
             sender.closes = True
             return await self._send(sender, what, Reply(json_plan(400, {"detail": text}), note=text))
         try:
+            if (request.content_length or 0) > MAX_BODY_BYTES:
+                raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             text = f"The request body is larger than {MAX_BODY_BYTES} bytes, which is all that a replay compares."
@@ -253,7 +255,8 @@ def make_app(
     app = web.Application(
         client_max_size=MAX_BODY_BYTES,
         middlewares=[answer_all],
-        handler_args={**_HEAD_LIMITS, "logger": _silent},
+        # A compressed request body is bytes like any other to the server, which finds no JSON in it.
+        handler_args={**_HEAD_LIMITS, "logger": _silent, "auto_decompress": False},
     )
     app[SESSION] = session
     app.on_response_prepare.append(shape_head)

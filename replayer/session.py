@@ -14,8 +14,9 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal
 
+from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
-from graphtape.protocol.errors import ViewRefused
+from graphtape.protocol.errors import EventTooLarge, ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.assistants import assistant_of
@@ -363,6 +364,14 @@ class Session:
                 self._views[key] = viewed(run, query.options, query.answer, unique_ids=unique)
             except ViewRefused as refused:
                 self._views[key] = refused
+            except (UndecodableBody, EventTooLarge) as error:
+                # Said once and remembered; a run next to it can still answer.
+                modes = run.asked_options.modes if run.asked_options is not None else ()
+                self._views[key] = ViewRefused(
+                    reason=f"The recorded stream cannot be read: {error}.",
+                    recorded_modes=tuple(sorted(modes)),
+                    how="Record this run again.",
+                )
         return self._views[key]
 
     # --- plain calls ---

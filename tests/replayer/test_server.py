@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from graphtape.cassettes.errors import DamagedCassette, NotACassette
@@ -365,3 +367,29 @@ def test_no_cassette() -> None:
     """An empty list is a mistake, not a mock that knows nothing."""
     with pytest.raises(InvalidChoice, match="at least one path"):
         make_app([])
+
+
+async def test_stream_that_cannot_be_read(kit: Any, play: Any) -> None:
+    """A recorded stream that is not what its head says is a 422 for its own request, not the nearest of others."""
+    made = kit.recording()
+    body = {"assistant_id": "agent", "input": {"n": 1}, "stream_mode": ["values"]}
+    broken = {**body, "input": {"n": 0}}
+    headers = (*kit.STREAM_TAIL, (b"content-encoding", b"gzip"))
+    made.call("POST", "/runs/stream", broken, reads=((1, b"no gzip"),), headers=headers)
+    made.run(None, kit.uid(7), body)
+    client = await play(made, speed="max")
+    async with client.post("/runs/stream", json={**body, "input": {"n": 2}}) as response:
+        assert (response.status, response.headers["graphtape-match"]) == (200, "nearest")
+    async with client.post("/runs/stream", json=broken) as response:
+        assert response.status == 422
+        assert "not valid gzip" in (await response.json())["detail"]
+
+
+async def test_compressed_request(kit: Any, play: Any) -> None:
+    """A compressed body is no JSON to the server, whatever is in it; nothing unpacks it here."""
+    client = await play(recording(kit))
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    for body in (b"no gzip", gzip.compress(orjson.dumps(BODY))):
+        async with client.post("/runs/stream", data=body, headers=headers) as response:
+            assert response.status == 422
+            assert "JSON" in (await response.json())["detail"]
