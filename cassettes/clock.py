@@ -10,6 +10,8 @@ import asyncio
 import time
 from typing import Protocol
 
+from graphtape.cassettes.pacer import Pacer, Step, Timer
+
 
 class Clock(Protocol):
     """A monotonic clock that can be waited on."""
@@ -26,9 +28,16 @@ class Clock(Protocol):
         """Return once `now_ns() >= due_ns`; at once if that is already so."""
         ...
 
+    def call_at(self, due_ns: int, step: Step) -> Timer:
+        """Call `step` once `now_ns() >= due_ns`, and again when it says; never before this returns."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine and the running event loop."""
+
+    def __init__(self) -> None:
+        self._pacer: Pacer | None = None
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -37,9 +46,20 @@ class SystemClock:
         return time.time_ns()
 
     async def sleep_until(self, due_ns: int) -> None:
-        # Loop timers round to milliseconds and may fire early: wait again for what is left.
-        while (left := due_ns - time.monotonic_ns()) > 0:
-            await asyncio.sleep(left / 1e9)
+        if due_ns <= time.monotonic_ns():
+            return
+        woken = asyncio.get_running_loop().create_future()
+        timer = self.call_at(due_ns, lambda _: _wake(woken))
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def call_at(self, due_ns: int, step: Step) -> Timer:
+        loop = asyncio.get_running_loop()
+        if self._pacer is None or self._pacer.loop is not loop:
+            self._pacer = Pacer(loop, time.monotonic_ns)
+        return self._pacer.call_at(due_ns, step)
 
 
 class FakeClock:
@@ -53,7 +73,7 @@ class FakeClock:
     def __init__(self, start_ns: int = 0, *, autojump: bool = True) -> None:
         self._now_ns = start_ns
         self._autojump = autojump
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, Timer]] = []
         self.slept: list[int] = []
 
     def now_ns(self) -> int:
@@ -65,20 +85,48 @@ class FakeClock:
     def advance(self, by_ns: int) -> None:
         """Move the clock forward and wake whoever is due."""
         self._now_ns += by_ns
-        still: list[tuple[int, asyncio.Future[None]]] = []
-        for due_ns, future in sorted(self._waiting, key=lambda pair: pair[0]):
-            if due_ns <= self._now_ns and not future.done():
-                future.set_result(None)
-            elif not future.done():
-                still.append((due_ns, future))
-        self._waiting = still
+        waiting, self._waiting = sorted(self._waiting, key=lambda pair: pair[0]), []
+        for due_ns, timer in waiting:
+            if due_ns > self._now_ns:
+                self._waiting.append((due_ns, timer))
+            else:
+                self._run(timer)
 
     async def sleep_until(self, due_ns: int) -> None:
+        if self._autojump:
+            self.slept.append(due_ns)
+            self._now_ns = max(self._now_ns, due_ns)
+            await asyncio.sleep(0)
+        elif due_ns <= self._now_ns:
+            self.slept.append(due_ns)
+        else:
+            woken = asyncio.get_running_loop().create_future()
+            timer = self.call_at(due_ns, lambda _: _wake(woken))
+            try:
+                await woken
+            finally:
+                timer.cancel()
+
+    def call_at(self, due_ns: int, step: Step) -> Timer:
+        timer = Timer(step)
+        self._wait(due_ns, timer)
+        return timer
+
+    def _wait(self, due_ns: int, timer: Timer) -> None:
         self.slept.append(due_ns)
         if self._autojump:
             self._now_ns = max(self._now_ns, due_ns)
-            await asyncio.sleep(0)
-        elif due_ns > self._now_ns:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append((due_ns, future))
-            await future
+        if due_ns <= self._now_ns:
+            asyncio.get_running_loop().call_soon(self._run, timer)
+        else:
+            self._waiting.append((due_ns, timer))
+
+    def _run(self, timer: Timer) -> None:
+        due_ns = timer.run(self._now_ns)
+        if due_ns is not None:
+            self._wait(due_ns, timer)
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

@@ -212,6 +212,12 @@ def _add_message_id(identifier: str, found: set[str]) -> None:
         found.add(identifier)
 
 
+def _may_hold_replaced(data: bytes) -> bool:
+    """Whether `_UUID_OR_HEX` may be in the data; a fraction of the time of a search that finds nothing."""
+    shape = data.translate(_SHAPE)
+    return _UUID_SHAPE in shape or _HEX_SHAPE in shape
+
+
 class IdMap:
     """A consistent replacement of ids in bytes.
 
@@ -247,7 +253,7 @@ class IdMap:
 
     def apply(self, data: bytes) -> bytes:
         """`data` with every known id replaced; the very same object if there is none."""
-        if self._ids:
+        if self._ids and _may_hold_replaced(data):
             data = _UUID_OR_HEX.sub(lambda match: self._ids.get(match.group(), match.group()), data)
         if self._quoted_pattern is not None:
             data = self._quoted_pattern.sub(lambda match: self._quoted[match.group()], data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -18,8 +18,6 @@ from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import Play, PlayedFrame
 from graphtape.replayer.viewed import Comment
 
-# Below this a wait is not worth the two tasks that listening for a change costs.
-_WORTH_LISTENING_NS = 50_000_000
 _FRAMES_A_TURN = 64
 """Frames that are sent without waiting before other connections have their turn."""
 
@@ -39,8 +37,9 @@ class Listener:
 
     def __init__(self, *watched: set[Callable[[], None]]) -> None:
         self._watched = list(watched)
-        self._event = asyncio.Event()
-        self.wake: Callable[[], None] = self._event.set
+        self._changed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.wake: Callable[[], None] = self._wake
 
     def __enter__(self) -> Self:
         for watchers in self._watched:
@@ -58,26 +57,29 @@ class Listener:
 
     async def changed(self) -> None:
         """Return at the next change, or at once if there was one since the last wait."""
-        await self._event.wait()
-        self._event.clear()
+        if not self._changed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._changed = False
 
     async def sleep_until(self, clock: Clock, due_ns: int) -> None:
         """Return when it is time, or at a change before."""
-        if due_ns - clock.now_ns() < _WORTH_LISTENING_NS:
-            await clock.sleep_until(due_ns)
-            return
-        await _first(clock.sleep_until(due_ns), self._event.wait())
-        self._event.clear()
+        if not self._changed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            timer = clock.call_at(due_ns, self._timed)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        self._changed = False
 
+    def _timed(self, _: int) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-async def _first(*waits: Awaitable[object]) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _wake(self) -> None:
+        self._changed = True
+        self._timed(0)
 
 
 async def until_over(play: Play | None, clock: Clock) -> None:
@@ -132,35 +134,6 @@ class Heartbeats:
             self.next_ns += HEARTBEAT_EVERY_NS
         else:
             self._position += 1
-
-
-async def events_of(
-    play: Play, position: int, clock: Clock, listener: Listener, heartbeats: Heartbeats
-) -> AsyncIterator[PlayedFrame | bytes]:
-    """At speed 1 or N: the frames from `position` on when they are due, with heartbeats between; ends with the run."""
-    sent = 0
-    while position <= play.count:
-        if position < play.count:
-            due_ns, source = play.due_ns(position), play.seen.frames[position].source
-        else:
-            due_ns, source = play.end_ns, len(play.tape.events)
-        beat = heartbeats.before(due_ns, source)
-        target_ns = due_ns if beat is None else beat[0]
-        if play.cancelled_ns is not None and target_ns > play.cancelled_ns:
-            return
-        if clock.now_ns() < target_ns:
-            await listener.sleep_until(clock, target_ns)
-            continue
-        if beat is not None:
-            heartbeats.advance()
-            yield beat[1]
-            continue
-        if position < play.count:
-            yield play.frame(position)
-            sent += 1
-            if sent % _FRAMES_A_TURN == 0:
-                await others_turn()
-        position += 1
 
 
 async def events_at_max(play: Play, position: int, listener: Listener) -> AsyncIterator[PlayedFrame]:

@@ -6,7 +6,7 @@ Knows aiohttp and the clock. One rule: it decides nothing; what to send and when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -25,11 +25,11 @@ from graphtape.replayer.following import (
     drive,
     drive_framed,
     events_at_max,
-    events_of,
     until_over,
 )
+from graphtape.replayer.pacing import send_paced
 from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
-from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
+from graphtape.replayer.play import END_OF_TIME_NS, Play
 from graphtape.replayer.session import Session
 from graphtape.replayer.thread_reading import ThreadReader
 from graphtape.replayer.waiting import wait_answer
@@ -140,9 +140,7 @@ class Sender:
                     if play.plays_recorded_response and not queued
                     else Heartbeats.planned(head_ns)
                 )
-                with Listener(play.watchers) as listener:
-                    async for sent in events_of(play, 0, self.clock, listener, heartbeats):
-                        await response.write(sent if isinstance(sent, bytes) else sent.raw)
+                await send_paced(play, 0, self.clock, heartbeats, response)
             if _end_of(play) is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
                 await self._leaving(play)
             end = _end_of(play)
@@ -240,12 +238,16 @@ class Sender:
                 if not self._done_marker(play, answer.last_event_id, position) and not play.pace.is_max:
                     await self.clock.sleep_until(self.started_ns + _HALF_SECOND_NS)
                 return await self._end(response, PlanEnd.CLOSE)
-            with Listener(play.watchers) as listener:
-                async for sent in self._live(play, position, listener, drives=drives):
-                    if isinstance(sent, bytes):
-                        await response.write(sent)
-                    elif answer.shows.shows(sent.name):
-                        await response.write(sent.raw)
+            if not play.pace.is_max:
+                heartbeats = Heartbeats.planned(self.started_ns)
+                await send_paced(play, position, self.clock, heartbeats, response, shows=answer.shows.shows)
+            else:
+                with Listener(play.watchers) as listener:
+                    async for frame in (
+                        drive(play, self.clock) if drives else events_at_max(play, position, listener)
+                    ):
+                        if answer.shows.shows(frame.name):
+                            await response.write(frame.raw)
             return await self._end(response, _end_of(play))
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=answer.cancel_on_disconnect, moves=drives)
@@ -257,14 +259,6 @@ class Sender:
             return False
         last = play.frame(position - 1).event_id
         return last == last_event_id or _after(self.session, last_event_id)(last)
-
-    def _live(
-        self, play: Play, position: int, listener: Listener, *, drives: bool
-    ) -> AsyncIterator[PlayedFrame | bytes]:
-        if not play.pace.is_max:
-            heartbeats = Heartbeats.planned(self.started_ns)
-            return events_of(play, position, self.clock, listener, heartbeats)
-        return drive(play, self.clock) if drives else events_at_max(play, position, listener)
 
     async def _thread_stream(self, answer: ThreadStream) -> web.StreamResponse:
         """All runs of a thread as they are played, for ever (docs/agent-server.md, section 8)."""

@@ -10,10 +10,12 @@ import socket
 import struct
 
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.base_protocol import BaseProtocol
 from multidict import CIMultiDict
 
 from graphtape.cassettes.model import Headers
 from graphtape.replayer.faults import Breaker, Fault
+from graphtape.replayer.framed import chunk
 from graphtape.replayer.plan import Head
 
 _FRAMING = frozenset(("transfer-encoding", "connection", "keep-alive"))
@@ -53,6 +55,7 @@ class WireResponse(web.StreamResponse):
         plain = CIMultiDict((name, value) for name, value in self._fields if name.lower() not in _FRAMING)
         super().__init__(status=head.status, reason=head.reason, headers=plain)
         self._transport: asyncio.Transport | None = None
+        self._protocol: BaseProtocol
         self.is_chunked = False
         """Whether the body goes out in HTTP chunks; known when the head has been sent."""
 
@@ -67,6 +70,28 @@ class WireResponse(web.StreamResponse):
             return
         await super().write(self._breaker.let_through(bytes(data)))
         self.break_if_over()
+
+    def send(self, frame: bytes) -> bool:
+        """Write one HTTP chunk without waiting; False if the client does not keep up, and `drained` should be awaited.
+
+        Raises:
+            BrokenOff: as `write`.
+            ConnectionResetError: the client has left.
+        """
+        if self._breaker is not None:
+            frame = self._breaker.let_through(frame)
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        if frame:
+            transport.write(chunk(frame) if self.is_chunked else frame)
+        self.break_if_over()
+        return not self._protocol.writing_paused
+
+    async def drained(self) -> None:
+        """Return when the client has read most of what was written."""
+        assert self._payload_writer is not None
+        await self._payload_writer.drain()
 
     def break_if_over(self) -> None:
         """
@@ -83,6 +108,7 @@ class WireResponse(web.StreamResponse):
         """
         http_1_0 = request.version < (1, 1)
         self._transport = request.transport
+        self._protocol = request.protocol
         self.is_chunked = chunked = self.headers.get(hdrs.TRANSFER_ENCODING) == "chunked"
         length = self.headers.get(hdrs.CONTENT_LENGTH)
         shaped: CIMultiDict[str] = CIMultiDict()
@@ -124,8 +150,7 @@ class WireResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
         transport.write(data)
-        assert self._payload_writer is not None
-        await self._payload_writer.drain()
+        await self.drained()
 
 
 async def shape_head(request: web.Request, response: web.StreamResponse) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graphtape.cassettes.clock import FakeClock
-from graphtape.replayer.following import Heartbeats, Listener, drive, drive_framed, events_of, until_over
+from graphtape.replayer.following import Heartbeats, drive, drive_framed, until_over
 from graphtape.replayer.framed import BLOCK_BYTES, Blocks, chunk
 from graphtape.replayer.plan import HEARTBEAT
 from graphtape.replayer.viewed import Comment
@@ -22,33 +22,6 @@ def playing(kit: Any, speed: Any = 1, suffix: str = "/stream") -> Any:
     session = kit.session(recording, speed=speed)
     kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs{suffix}", BODY)
     return session.runs[kit.uid(2)]
-
-
-async def test_events_when_they_are_due(kit: Any) -> None:
-    """Each event comes when it is due on the clock, and the end after the last."""
-    play, clock = playing(kit), FakeClock()
-    events = events_of(play, 0, clock, Listener(play.watchers), Heartbeats.planned(0))
-    seen = [(clock.now_ns() // kit.MS, getattr(sent, "name", "heartbeat")) async for sent in events]
-    assert seen == [(11, "metadata"), (21, "values"), (31, "values")]
-    assert clock.now_ns() == play.end_ns
-
-
-async def test_run_moved_while_it_is_waited_for(kit: Any) -> None:
-    """A run that is moved forward meanwhile goes out at its new times."""
-    play, clock = playing(kit), FakeClock(autojump=False)
-    play.reschedule(10_000 * kit.MS)
-    seen: list[Any] = []
-
-    async def follow() -> None:
-        with Listener(play.watchers) as listener:
-            seen.extend([one async for one in events_of(play, 0, clock, listener, Heartbeats.planned(0))])
-
-    task = asyncio.ensure_future(follow())
-    await asyncio.sleep(0.001)
-    play.reschedule(-100 * kit.MS)
-    await asyncio.wait_for(task, 1)
-    assert [one.name for one in seen] == ["metadata", "values", "values"]
-    assert play.watchers == set()
 
 
 async def test_driven_run_has_happened(kit: Any) -> None:

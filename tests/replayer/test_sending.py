@@ -44,7 +44,7 @@ async def test_recorded_bytes(kit: Any, play: Any, speed: Any) -> None:
         buffer = b""
         async for data, end in response.content.iter_chunks():
             buffer += data
-            if end:
+            if end and buffer:  # to this client, the terminating chunk may be one more
                 chunks, buffer = [*chunks, buffer], b""
     assert chunks == [kit.sse(*event[1:]) for event in events]
 

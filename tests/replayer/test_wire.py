@@ -45,9 +45,10 @@ def ask(method: str, path: str, *headers: bytes, body: bytes = b"", version: str
 
 
 @pytest.mark.slow
-async def test_stream_on_the_wire(kit: Any, play: Any) -> None:
+@pytest.mark.parametrize("speed", [1, "20", "max"])
+async def test_stream_on_the_wire(kit: Any, play: Any, speed: Any) -> None:
     """Header order and names are the recorded ones, nothing of aiohttp's; one chunk per event; the connection stays."""
-    client = await play(recording(kit), speed="max")
+    client = await play(recording(kit), speed=speed)
     path = f"/threads/{kit.uid(1)}/runs/stream"
     answer = await exchange(client, ask("POST", path, body=BODY))
     events = [kit.sse(*event[1:]) for event in kit.simple_events(kit.uid(2))]

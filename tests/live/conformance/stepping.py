@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from graphtape.cassettes.pacer import Step, Timer
+
 _ROUNDS = 6
 """Round trips before time moves: from a request on a new connection to the script that reads its answer are five."""
 
@@ -19,7 +21,7 @@ class SteppedClock:
 
     def __init__(self) -> None:
         self._now_ns = 0
-        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, Timer]] = []
         self._waits = 0
         self._stirred = False
         self._steps: asyncio.Task[None] | None = None
@@ -42,8 +44,27 @@ class SteppedClock:
     async def sleep_until(self, due_ns: int) -> None:
         if due_ns > self._now_ns:
             sleeper = asyncio.get_running_loop().create_future()
-            self._sleepers.append((due_ns, sleeper))
-            await sleeper
+            timer = self.call_at(due_ns, lambda _: None if sleeper.done() else sleeper.set_result(None))
+            try:
+                await sleeper
+            finally:
+                timer.cancel()
+
+    def call_at(self, due_ns: int, step: Step) -> Timer:
+        timer = Timer(step)
+        self._wait(due_ns, timer)
+        return timer
+
+    def _wait(self, due_ns: int, timer: Timer) -> None:
+        if due_ns > self._now_ns:
+            self._waiting.append((due_ns, timer))
+        else:
+            asyncio.get_running_loop().call_soon(self._run, timer)
+
+    def _run(self, timer: Timer) -> None:
+        due_ns = timer.run(self._now_ns)
+        if due_ns is not None:
+            self._wait(due_ns, timer)
 
     async def sleep(self, seconds: float) -> None:
         """Let so much time pass, each moment in its order."""
@@ -70,12 +91,13 @@ class SteppedClock:
             await self._echo.settled()
             if not self._waits or self._stirred:
                 continue
-            self._sleepers = [(due_ns, sleeper) for due_ns, sleeper in self._sleepers if not sleeper.done()]
-            if self._sleepers:
-                self._now_ns = min(due_ns for due_ns, _ in self._sleepers)
-                for due_ns, sleeper in self._sleepers:
+            waiting = [(due_ns, timer) for due_ns, timer in self._waiting if timer.step is not None]
+            if waiting:
+                self._now_ns = min(due_ns for due_ns, _ in waiting)
+                self._waiting = [(due_ns, timer) for due_ns, timer in waiting if due_ns > self._now_ns]
+                for due_ns, timer in waiting:
                     if due_ns <= self._now_ns:
-                        sleeper.set_result(None)
+                        self._run(timer)
 
 
 class _Echo:
