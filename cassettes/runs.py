@@ -530,6 +530,10 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
                 thread = _thread(tapes, created["thread_id"], call)
                 thread.created = thread.created or call
         return
+    for cancelled_id in _cancelled_by(call) if succeeded else ():
+        if cancelled_id in by_run:
+            by_run[cancelled_id].cancelled = True
+            by_run[cancelled_id].cancel = by_run[cancelled_id].cancel or call
     thread_id = call.params.get("thread_id")
     if thread_id is None:
         return
@@ -548,9 +552,6 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         by_run[run_id].joins.append(call)
         if _left_cancelling(call, by_run[run_id]):
             by_run[run_id].cancelled = True
-    if succeeded and run_id in by_run and route.operation is Operation.CANCEL_RUN:
-        by_run[run_id].cancelled = True
-        by_run[run_id].cancel = by_run[run_id].cancel or call
     if succeeded:
         thread = _thread(tapes, thread_id, call)
         if route.operation is Operation.JOIN_THREAD_STREAM:
@@ -559,6 +560,15 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
             thread.steps.append(RecordedStep(call, None, call.ended))
         elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
             thread.reads.append(call)
+
+
+def _cancelled_by(call: RecordedCall) -> list[str]:
+    """The runs that a request cancelled by their ids."""
+    if call.operation is Operation.CANCEL_RUN:
+        return [call.params["run_id"]]
+    asked = parsed_or_none(call.request_body()) if call.operation is Operation.CANCEL_RUNS else None
+    named = asked.get("run_ids") if isinstance(asked, dict) else None
+    return [run_id for run_id in named if isinstance(run_id, str)] if isinstance(named, list) else []
 
 
 def _left_cancelling(join: RecordedCall, run: RecordedRun) -> bool:

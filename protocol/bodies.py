@@ -127,6 +127,7 @@ class BodySchema(StrEnum):
     STATELESS = "RunCreateStreamingStateless"
     CREATE_STATEFUL = "RunCreateStateful"
     CREATE_STATELESS = "RunCreateStateless"
+    CANCEL_RUNS = "RunsCancel"
     CREATE_THREAD = "ThreadCreate"
     PATCH_THREAD = "ThreadPatch"
     SEARCH_THREADS = "ThreadSearchRequest"
@@ -141,6 +142,15 @@ RULES: Final[Mapping[BodySchema, Rule]] = {
     BodySchema.STATELESS: _streamed(_STATELESS, "RunCreateStateless"),
     BodySchema.CREATE_STATEFUL: _run(_STATEFUL),
     BodySchema.CREATE_STATELESS: _run(_STATELESS),
+    BodySchema.CANCEL_RUNS: Rule(
+        ("object",),
+        one_of=(Rule(required=("status",)), Rule(required=("thread_id", "run_ids"))),
+        properties={
+            "status": _one_of("pending", "running", "all"),
+            "thread_id": _TEXT,
+            "run_ids": _TEXTS,
+        },
+    ),
     BodySchema.CREATE_THREAD: Rule(
         ("object",),
         properties={

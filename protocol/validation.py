@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-_ANY_OF: Final = "is not valid under any of the schemas listed in the 'anyOf' keyword"
+_UNDER_NONE: Final = "is not valid under any of the schemas listed in the '{keyword}' keyword"
+_UNDER_SEVERAL: Final = "is valid under more than one of the schemas listed in the '{keyword}' keyword"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Rule:
         minimum: of a number, inclusive; `maximum` likewise.
         min_length: of a string, in characters; `max_length` likewise.
         any_of: at least one of these.
+        one_of: one of these, and no other.
         all_of: each of these.
         items: for each member of an array.
         required: members that an object must have.
@@ -42,6 +44,7 @@ class Rule:
     min_length: int | None = None
     max_length: int | None = None
     any_of: tuple[Rule, ...] = ()
+    one_of: tuple[Rule, ...] = ()
     all_of: tuple[Rule, ...] = ()
     items: Rule | None = None
     required: tuple[str, ...] = ()
@@ -103,8 +106,6 @@ def _faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:
         yield _Fault("type", f"{format_json(value)} is not of type {_listed(rule.types)}", value, place)
         return
     yield from _scalar_faults(value, rule, place)
-    if rule.any_of and not any(next(_faults(value, one, place), None) is None for one in rule.any_of):
-        yield _Fault("anyOf", f"{format_json(value)} {_ANY_OF}", value, place)
     for position, one in enumerate(rule.all_of):
         yield from _faults(value, one, place.down(f'["allOf"][{position}]'))
     if isinstance(value, Mapping):
@@ -112,6 +113,11 @@ def _faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:
     if isinstance(value, list) and rule.items is not None:
         for position, item in enumerate(value):
             yield from _faults(item, rule.items, place.down('["items"]', f"[{position}]"))
+    for keyword, rules, most in (("anyOf", rule.any_of, len(rule.any_of)), ("oneOf", rule.one_of, 1)):
+        right = sum(next(_faults(value, one, place), None) is None for one in rules)
+        if rules and not 0 < right <= most:
+            words = (_UNDER_SEVERAL if right else _UNDER_NONE).format(keyword=keyword)
+            yield _Fault(keyword, f"{format_json(value)} {words}", value, place)
 
 
 def _scalar_faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphtape.cassettes.runs import RecordedRun
+from graphtape.protocol.operations import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,14 @@ class Cancellation:
 DISCONNECTED = Cancellation(False, "client disconnected from the run stream (on_disconnect=cancel)")
 
 
-def requested(*, rollback: bool) -> Cancellation:
-    """By `POST .../cancel`; the server's text has no ids."""
+_ONE_RUN = "/threads/{thread_id}/runs/{run_id}/cancel"
+MANY_RUNS = "/runs/cancel"
+
+
+def requested(*, rollback: bool, path: str = _ONE_RUN) -> Cancellation:
+    """By `POST .../cancel`, as the server words it: with names for the ids of the path."""
     action = "rollback" if rollback else "interrupt"
-    reason = f"{action} requested via POST /threads/{{thread_id}}/runs/{{run_id}}/cancel"
-    return Cancellation(rollback, reason)
+    return Cancellation(rollback, f"{action} requested via POST {path}")
 
 
 BY_REQUEST = requested(rollback=False)
@@ -51,7 +55,8 @@ def recorded_cancellation(run: RecordedRun) -> Cancellation | None:
     """What the recording shows of it; None if it was not cancelled there."""
     if run.cancel is not None:
         actions = [value for name, value in run.cancel.query if name == "action"]
-        return requested(rollback=actions[-1:] == ["rollback"])
+        path = _ONE_RUN if run.cancel.operation is Operation.CANCEL_RUN else MANY_RUNS
+        return requested(rollback=actions[-1:] == ["rollback"], path=path)
     if run.displaced_by is not None:
         strategy = run.displaced_by.body.get("multitask_strategy")
         return superseded(run.displaced_by.run_id or "", rollback=strategy == "rollback")

@@ -37,6 +37,7 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.JOIN_RUN_STREAM: runs.join_stream,
     _O.JOIN_RUN: runs.join_run,
     _O.CANCEL_RUN: runs.cancel_run,
+    _O.CANCEL_RUNS: runs.cancel_runs,
     _O.GET_RUN: runs.get_run,
     _O.DELETE_RUN: runs.delete_run,
     _O.LIST_RUNS: threads.with_thread(runs.list_runs),

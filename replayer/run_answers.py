@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import orjson
 
 from graphtape.cassettes.runs import RecordedCall
+from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.joining import JoinFilter
 from graphtape.replayer.answers import (
@@ -20,8 +21,9 @@ from graphtape.replayer.answers import (
     RunWait,
     Turn,
     not_recorded,
+    refused_body,
 )
-from graphtape.replayer.cancelling import requested
+from graphtape.replayer.cancelling import MANY_RUNS, requested
 from graphtape.replayer.describing import WAIT_HOW, described_run
 from graphtape.replayer.metadata import tells_otherwise
 from graphtape.replayer.plan import Head, Part, Plan
@@ -47,6 +49,10 @@ _COLUMNS = (
 """What `select` can name; a set in the server, whose order differs from one start to the next."""
 _HALF_SECOND_NS = 500_000_000
 _RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
+_TOO_MUCH = (
+    "When providing a 'status', 'thread_id' and 'run_ids' must be omitted. The 'status' parameter cancels all runs "
+    "with the given status, regardless of thread or run ID."
+)
 _NO_RUN_FOUND = "No runs found to cancel."
 _NO_RUN_TO_CANCEL = (
     "No matching runs to cancel. Please verify the thread ID and run IDs are correct, "
@@ -247,6 +253,37 @@ def cancel_run(turn: Turn) -> Answer:
         rest_ns = max((play.cancelled_ns or 0) - turn.now_ns, 0)
         return Reply(Plan(wait_head(play.run.call, locations), 0, (Part(rest_ns, b"{}"),), rest_ns))
     return Reply(json_plan(202, None, like=play.run.call))
+
+
+def cancel_runs(turn: Turn) -> Answer:
+    """`POST /runs/cancel`: several runs of a thread, or all that have not ended."""
+    refused = refused_body(turn, BodySchema.CANCEL_RUNS)
+    if refused is not None:
+        return refused
+    body, session = turn.asked.json, turn.session
+    if "status" in body:
+        if body.get("thread_id") or body.get("run_ids"):
+            return Reply(refusal_plan(422, _TOO_MUCH))
+        wanted = {"pending", "running"} if body["status"] == "all" else {body["status"]}
+        found = [play for play in session.runs.values() if play.status(turn.now_ns) in wanted]
+    else:
+        if not is_uuid(body["thread_id"]):
+            return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
+        if not all(map(is_uuid, body["run_ids"])):
+            return Reply(refusal_plan(422, "Invalid run ID: must be a UUID"))
+        known = [session.runs.get(run_id.lower()) for run_id in body["run_ids"]]
+        thread_id = body["thread_id"].lower()
+        found = [play for play in known if play is not None and play.thread_id == thread_id]
+    found = [play for play in found if not play.rolled_back]
+    if not found:
+        return Reply(refusal_plan(404, _NO_RUN_FOUND))
+    able = [play for play in found if _can_be_cancelled(play, turn.now_ns)]
+    if not able:
+        return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
+    rollback = turn.asked.all_of("action")[-1:] == ["rollback"]
+    for play in able:
+        play.cancel(turn.now_ns, requested(rollback=rollback, path=MANY_RUNS))
+    return Reply(json_plan(204, None, like=able[0].run.call))
 
 
 def _can_be_cancelled(play: Play, now_ns: int) -> bool:

@@ -215,6 +215,17 @@ def test_cancelled_run(tape: Tape) -> None:
     assert tape.run().cancelled
 
 
+def test_run_cancelled_with_others(tape: Tape) -> None:
+    """`POST /runs/cancel` names the runs that it cancels; what it was refused cancelled nothing."""
+    tape.stream(EVENTS, took=50, at=0)
+    tape.call("POST", "/runs/cancel", {"thread_id": uid(1), "run_ids": [uid(2)]}, status=404, at=10)
+    tape.call("POST", "/runs/cancel", {"thread_id": uid(1), "run_ids": [uid(2), 5]}, status=204, at=20)
+    run = tape.run()
+    assert run.cancelled
+    assert run.cancel is not None
+    assert run.cancel.started == (1, 20 * MS)
+
+
 def test_displaced_run(tape: Tape) -> None:
     """A run that another displaced while it ran ended for that reason; the other did not."""
     tape.stream(EVENTS)

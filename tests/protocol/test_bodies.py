@@ -73,6 +73,7 @@ ROUTES = {
     "/runs/stream": BodySchema.STATELESS,
     "/runs/wait": BodySchema.STATELESS,
     "/runs": BodySchema.CREATE_STATELESS,
+    "/runs/cancel": BodySchema.CANCEL_RUNS,
     "/threads": BodySchema.CREATE_THREAD,
     "/threads/search": BodySchema.SEARCH_THREADS,
     "/threads/count": BodySchema.COUNT_THREADS,

@@ -60,6 +60,21 @@ REFUSED: list[tuple[Rule, object, tuple[str, str, str, str]]] = [
         ("[] is not valid under any of the schemas listed in the 'anyOf' keyword", "anyOf", "schema", ""),
     ),
     (
+        Rule(one_of=(TEXT, COUNT)),
+        [],
+        ("[] is not valid under any of the schemas listed in the 'oneOf' keyword", "oneOf", "schema", ""),
+    ),
+    (
+        Rule(one_of=(Rule(), TEXT)),
+        "x",
+        (
+            "\"x\" is valid under more than one of the schemas listed in the 'oneOf' keyword",
+            "oneOf",
+            "schema",
+            "",
+        ),
+    ),
+    (
         Rule(all_of=(Rule(), TEXT)),
         1,
         ('1 is not of type "string"', "type", 'schema["allOf"][1]', ""),
@@ -126,6 +141,8 @@ def test_what_is_wrong_and_where(rule: Rule, value: object, words: tuple[str, st
         (Rule(("number",)), 1.5),
         (SHORT, "abc"),
         (Rule(any_of=(TEXT, Rule(("null",)))), None),
+        (Rule(any_of=(TEXT, Rule())), "x"),
+        (Rule(one_of=(TEXT, COUNT)), "x"),
         (Rule(items=TEXT, required=("a",)), "neither"),
         (Rule(properties={"a": TEXT}), {"b": 1}),
         (NAMED, {"name": "x", "more": []}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from graphtape.replayer.answers import JoinStream, Reply, RunWait
@@ -88,6 +89,47 @@ def test_cancel(kit: Any, session: Any) -> None:
     for thread, run in ((1, 99), (99, 2)):
         unknown = kit.ask(session, "POST", f"{run_path(kit, thread, run)}/cancel")
         assert (unknown.plan.head.status, kit.value(unknown)["detail"]) == (404, "No runs found to cancel.")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_cancel_several(kit: Any, session: Any, named: bool) -> None:
+    """Runs of a thread by name, or all that go on, wherever; what is over is left alone."""
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY, now_ms=100)
+    runs = list(session.runs)
+    body = {"thread_id": kit.uid(1), "run_ids": [*runs, kit.uid(99)]} if named else {"status": "all"}
+    assert kit.ask(session, "POST", "/runs/cancel", body, now_ms=105).plan.head.status == 204
+    base = f"/threads/{kit.uid(1)}"
+    rows = kit.value(kit.ask(session, "GET", f"{base}/runs", now_ms=199))
+    assert [row["status"] for row in rows] == ["interrupted", "success"]
+    told = kit.value(kit.ask(session, "GET", base, now_ms=199))["error"]
+    assert told == {"error": "UserInterrupt", "message": "interrupt requested via POST /runs/cancel"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        ({}, 422, "{} is not valid under any of the schemas listed in the 'oneOf' keyword"),
+        (
+            {"status": "all", "thread_id": "x"},
+            422,
+            "When providing a 'status', 'thread_id' and 'run_ids' must",
+        ),
+        ({"thread_id": "x", "run_ids": []}, 422, "Invalid thread ID: must be a UUID"),
+        ({"thread_id": "{1}", "run_ids": ["x"]}, 422, "Invalid run ID: must be a UUID"),
+        ({"thread_id": "{1}", "run_ids": []}, 404, "No runs found to cancel."),
+        ({"thread_id": "{99}", "run_ids": ["{2}"]}, 404, "No runs found to cancel."),
+        ({"thread_id": "{1}", "run_ids": ["{2}"]}, 404, "No matching runs to cancel."),
+        ({"status": "pending"}, 404, "No runs found to cancel."),
+    ],
+)
+def test_cancel_several_refused(kit: Any, session: Any, body: Any, status: int, detail: str) -> None:
+    """In the server's words, in its order; the only run is over."""
+    text = orjson.dumps(body).decode()
+    for number in (1, 2, 99):
+        text = text.replace(f"{{{number}}}", kit.uid(number))
+    reply = kit.ask(session, "POST", "/runs/cancel", text.encode(), now_ms=99)
+    assert reply.plan.head.status == status
+    assert kit.value(reply)["detail"].startswith(detail)
 
 
 def test_rollback(kit: Any, session: Any) -> None:
