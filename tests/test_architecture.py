@@ -42,6 +42,7 @@ FORMAT_MODULES = ("framing", "records", "writer", "reader")
 # The thin shells: the only modules of recorder and replayer that may say aiohttp.
 SHELLS = frozenset(
     {
+        "recorder/connection.py",
         "recorder/downstream.py",
         "recorder/proxy.py",
         "recorder/relay.py",
