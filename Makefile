@@ -6,6 +6,7 @@
 #   make conformance compare every cell with the real Agent Server, and write docs/conformance.md
 #   make fuzz        throw broken cassettes at every reader: make fuzz SECONDS=600
 #   make soak        an hour of mixed load with faults on recorder and replayer: make soak SECONDS=600
+#   make hostile     how much good streams notice of hostile clients, as a ratio
 #   make kills       kill the recorder 100 times under 20 streams
 #   make check       format, lint, types          make fix      mend format and lint
 #   make bench       measure speed as ratios beside references, and write bench/RESULTS.md
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit conformance fuzz soak kills bench check fix capture clean
+.PHONY: help setup demo test test-unit conformance fuzz soak hostile kills bench check fix capture clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -86,6 +87,10 @@ bench: $(VENV)/.stamp-bench
 soak: SECONDS = 3600
 soak: $(VENV)/.stamp-test
 	@$(BIN)/python -m graphtape.tests.hostile.soak $(SECONDS)
+
+ROUNDS ?= 3
+hostile: $(VENV)/.stamp-test
+	@$(BIN)/python -m graphtape.tests.hostile $(ROUNDS)
 
 kills: $(VENV)/.stamp-test
 	@GRAPHTAPE_KILLS=100 $(BIN)/python -m pytest -q tests/slow -k any_moment $(ARGS)
