@@ -21,6 +21,8 @@ def told_thread(tapes: Tapes, thread: SessionThread, now_ns: int) -> Json | None
     recorded, done, in_flight, exact = thread.stage(now_ns)
     if recorded is None or in_flight or not exact or thread.is_copy:
         return None
+    if thread.born_of_run != recorded.born_of_run:
+        return None  # the server keeps its members in another order
     # The answer to a change is what it made of the thread.
     rows = [
         row

@@ -97,3 +97,10 @@ def test_what_a_patch_made(kit: Any) -> None:
     assert updated_at(kit, session, thread_id) == "searched"
     kit.ask(session, "PATCH", f"/threads/{thread_id}", {"metadata": {"mine": 1}}, now_ms=99)
     assert updated_at(kit, session, thread_id) == "patched"
+
+
+def test_thread_that_its_run_created(kit: Any) -> None:
+    """What was said of a thread that a client had created is not said of one that a run created."""
+    session = kit.session(conversation(kit))
+    kit.ask(session, "POST", f"/threads/{kit.uid(7)}/runs/stream", {**BODY, "if_not_exists": "create"})
+    assert updated_at(kit, session, kit.uid(7)) != "searched"

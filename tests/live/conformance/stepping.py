@@ -16,6 +16,10 @@ _ROUNDS = 6
 """Round trips before time moves: from a request on a new connection to the script that reads its answer are five."""
 
 
+_PAUSE_S = 0.004
+"""On a busy machine the kernel hands on what one connection brings later than what another does."""
+
+
 class SteppedClock:
     """The clock of one mock and of the script that talks to it, in one event loop."""
 
@@ -128,6 +132,7 @@ class _Echo:
 
     async def settled(self) -> None:
         """Return when all that was sent has come, been read and been answered."""
+        await asyncio.sleep(_PAUSE_S)
         for _ in range(_ROUNDS):
             self._writer.write(b".")
             await self._reader.readexactly(1)
