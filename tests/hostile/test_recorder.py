@@ -21,7 +21,7 @@ from graphtape.tests.hostile.upstream import BEHAVIOURS, EITHER, WHOLE, HostileU
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 MEGABYTE = 1 << 20
-PEAK_BYTES = 100 * MEGABYTE
+PEAK_BYTES = 160 * MEGABYTE
 """What a recorder may hold at any moment of this module; it starts with 45 MB."""
 ENDLESS = b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -40,7 +40,7 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def victim(source: HostileUpstream, tape: Path) -> Iterator[Victim]:
     """One recorder for the whole module; at the end its cassette has all that reached the upstream."""
-    options = ("--quiet", "--upstream-timeout", "2")
+    options = ("--quiet", "--upstream-timeout", "5")
     with Servers(tape.parent).recorder(source.url, tape, *options) as server:
         found = Victim(server, get(b"/good"), upstream.GOOD)
         yield found
@@ -139,7 +139,7 @@ async def test_upstreams(unharmed: Victim, name: str) -> None:
                         got += piece
                         if behaviour.leave and len(got) > 100 * MEGABYTE:
                             break
-            if name == "a second answer later":
+            if alone:
                 await asyncio.sleep(0.2)
         code, head, body, whole = received(bytes(got))
         assert code in behaviour.statuses, head
@@ -150,4 +150,8 @@ async def test_upstreams(unharmed: Victim, name: str) -> None:
         # The next one, perhaps on the same connection, gets its own answer.
         assert received(await answer(unharmed.server.port, get(b"/info")))[2] == b'{"ok":true}'
 
-    await unharmed.beside(attack())
+    # Sent at once on a kept connection, another request would get that answer: nothing in HTTP tells them apart.
+    alone = name == "a second answer later"
+    if alone:
+        await attack()
+    await unharmed.beside(asyncio.sleep(0) if alone else attack())
