@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -77,10 +78,11 @@ class Watched:
         self.memory.append((elapsed_s, self.victim.server.memory_bytes()))
 
     def growth(self) -> float:
-        """The memory at the end over that when it had settled: medians of five rests, which are less restless."""
-        settled = [held for at, held in self.memory if at >= min(SETTLED_S, self.memory[-1][0] / 2)]
-        first, last = sorted(settled[:5]), sorted(settled[-5:])
-        return last[len(last) // 2] / first[len(first) // 2]
+        """The memory at the end over that after two minutes (1 before), in medians of five rests."""
+        settled = [held for at, held in self.memory if at >= SETTLED_S]
+        if len(settled) < 10:
+            return 1.0
+        return statistics.median(settled[-5:]) / statistics.median(settled[:5])
 
     def leaks(self) -> list[str]:
         """What is wrong, in words."""

@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_minutes() -> None:
-    """Under mixed load with faults neither files nor tasks nor memory pile up."""
+    """Under mixed load with faults neither files nor tasks pile up, and no good stream is harmed."""
     command = [sys.executable, "-m", "graphtape.tests.hostile.soak", "120"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
 
