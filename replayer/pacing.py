@@ -135,10 +135,11 @@ class _Reader:
     def _send_due(self, now_ns: int) -> int | None:
         """Send what is due, and say when there is more; None at the end, or when the client does not keep up."""
         play, heartbeats, send = self._play, self._heartbeats, self._outlet.send
+        frames, due, started_ns = play.seen.frames, play.due, play.started_ns
         for _ in range(_FRAMES_A_TURN):
             position = self._position
-            if position < play.count:
-                due_ns, source = play.due_ns(position), play.seen.frames[position].source
+            if position < len(frames):
+                due_ns, source = started_ns + due[position], frames[position].source
             else:
                 due_ns, source = play.end_ns, len(play.tape.events)
             beat = heartbeats.before(due_ns, source)
@@ -149,19 +150,19 @@ class _Reader:
                 return None
             if due_ns > now_ns:
                 return due_ns
-            keeps_up = True
             if beat is not None:
                 heartbeats.advance()
                 keeps_up = send(beat[1])
-            elif position >= play.count:
+            elif position >= len(frames):
                 self._over = True
                 return None
             else:
                 self._position = position + 1
                 if self._shows is None:
                     keeps_up = send(play.raw(position))
-                elif self._shows((frame := play.frame(position)).name):
-                    keeps_up = send(frame.raw)
+                else:
+                    frame = play.frame(position)
+                    keeps_up = not self._shows(frame.name) or send(frame.raw)
             if not keeps_up:
                 return None
         return now_ns

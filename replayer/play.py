@@ -132,7 +132,8 @@ class Play:
         self._frames: dict[int, PlayedFrame] = {}
         first = seen.frames[0].event_id if seen.frames else None
         self._shift_ms = above[0] - first[0] + 1 if first is not None and first <= above else 0
-        self._head, self._due, self._end, self._source_due, self._last_due = seen.schedule(pace)
+        # `due` is since the start, of each frame, and shared by all plays of the view.
+        self._head, self.due, self._end, self._source_due, self._last_due = seen.schedule(pace)
         self._unseen_end = self._end_told_elsewhere()
 
     @cached_property
@@ -162,7 +163,7 @@ class Play:
 
     def due_ns(self, position: int) -> int:
         """When the frame at this position is due."""
-        return self.started_ns + self._due[position]
+        return self.started_ns + self.due[position]
 
     def reschedule(self, started_ns: int) -> None:
         """Begin at another time, and all that is queued behind it too."""
@@ -241,7 +242,7 @@ class Play:
         """How many frames have been shown."""
         if self.pace.is_max:
             return self.written
-        return bisect_right(self._due, self._shown_until(now_ns))
+        return bisect_right(self.due, self._shown_until(now_ns))
 
     def _shown_until(self, now_ns: int) -> int:
         until_ns = now_ns if self.cancelled_ns is None else min(now_ns, self.cancelled_ns)
