@@ -16,7 +16,7 @@ from aiohttp import web
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
-from graphtape.replayer.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
+from graphtape.replayer.answering.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
 from graphtape.replayer.cancelling import DISCONNECTED
 from graphtape.replayer.faults import Breaker
 from graphtape.replayer.following import (
@@ -32,7 +32,7 @@ from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
 from graphtape.replayer.play import END_OF_TIME_NS, Play
 from graphtape.replayer.session import Session
 from graphtape.replayer.thread_reading import ThreadReader
-from graphtape.replayer.waiting import wait_answer
+from graphtape.replayer.twin.waiting import wait_answer
 from graphtape.replayer.wire import BrokenOff, WireResponse, break_connection
 
 _HALF_SECOND_NS = 500_000_000

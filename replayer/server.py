@@ -26,15 +26,15 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError, UsageMistake
 from graphtape.protocol.headers import rewrite_location
-from graphtape.replayer.answers import Answer, Reply, stream_of
-from graphtape.replayer.dispatch import answer as answer_of
+from graphtape.replayer.answering.answers import Answer, Reply, stream_of
+from graphtape.replayer.answering.dispatch import answer as answer_of
+from graphtape.replayer.answering.replies import Asked, json_plan, origin_headers
+from graphtape.replayer.answering.showing import shown_target
 from graphtape.replayer.faults import Faults
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
 from graphtape.replayer.plan import Head, Pace
-from graphtape.replayer.replies import Asked, json_plan, origin_headers
 from graphtape.replayer.sending import Sender
 from graphtape.replayer.session import Options, Session
-from graphtape.replayer.showing import shown_target
 from graphtape.replayer.wire import WireResponse, break_connection, drop_connection, shape_head
 
 MAX_BODY_BYTES = 64 * 1024 * 1024

@@ -19,7 +19,6 @@ from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
 from graphtape.protocol.errors import EventTooLarge, ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
-from graphtape.replayer.assistants import assistant_of
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.framed import Blocks
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
@@ -27,6 +26,7 @@ from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.thread import Change, SessionThread, Stamp, Update
+from graphtape.replayer.twin.assistants import assistant_of
 from graphtape.replayer.viewed import Viewed, viewed
 
 _GRAPH_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")

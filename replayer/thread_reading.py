@@ -13,13 +13,13 @@ import orjson
 from graphtape.cassettes.clock import Clock
 from graphtape.protocol.ids import EventId, format_event_id, parse_event_id
 from graphtape.protocol.sse import encode
-from graphtape.replayer.answers import ThreadStream
+from graphtape.replayer.answering.answers import ThreadStream
 from graphtape.replayer.following import Listener, until_over
 from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import Play
 from graphtape.replayer.session import Session
-from graphtape.replayer.states import thread_state
 from graphtape.replayer.thread import Update
+from graphtape.replayer.twin.states import thread_state
 
 _EVERYTHING: EventId = (-1, 0)
 

@@ -13,8 +13,8 @@ import pytest
 
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.runs import read_tapes
-from graphtape.replayer.dispatch import answer
-from graphtape.replayer.replies import Asked
+from graphtape.replayer.answering.dispatch import answer
+from graphtape.replayer.answering.replies import Asked
 from graphtape.replayer.session import Options, Session
 
 Golden = Callable[[str, str], None]

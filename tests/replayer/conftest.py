@@ -19,9 +19,9 @@ from graphtape.cassettes.records import Record
 from graphtape.cassettes.runs import Tapes, read_tapes
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.replayer import make_app
-from graphtape.replayer.dispatch import answer
+from graphtape.replayer.answering.dispatch import answer
+from graphtape.replayer.answering.replies import Asked
 from graphtape.replayer.plan import Pace
-from graphtape.replayer.replies import Asked
 from graphtape.replayer.session import Options, Session
 
 MS = 1_000_000

@@ -13,8 +13,8 @@ from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_non
 from graphtape.cassettes.streams import decoded_body
 from graphtape.protocol.ids import IdMap, harvest
 from graphtape.protocol.mask import is_masked
-from graphtape.replayer.answers import Reply, Turn
-from graphtape.replayer.replies import NO_IDS, recorded_plan
+from graphtape.replayer.answering.answers import Reply, Turn
+from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
 from graphtape.replayer.thread import SessionThread, Stage
 
 _STATE_EVENTS = frozenset(("metadata", "values", "updates", "checkpoints", "tasks", "debug", "error"))

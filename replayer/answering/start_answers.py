@@ -10,7 +10,7 @@ from graphtape.protocol.bodies import BodySchema, run_refusal
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.modes import stream_options
-from graphtape.replayer.answers import (
+from graphtape.replayer.answering.answers import (
     Answer,
     Reply,
     RunStream,
@@ -20,14 +20,11 @@ from graphtape.replayer.answers import (
     refused_body,
     refused_view,
 )
-from graphtape.replayer.cancelling import superseded
-from graphtape.replayer.describing import WAIT_HOW
-from graphtape.replayer.match import Match, Miss
-from graphtape.replayer.misses import run_miss
-from graphtape.replayer.plain import plain_answer
-from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.recorded_answers import broken_note, recorded_answer
-from graphtape.replayer.replies import (
+from graphtape.replayer.answering.describing import WAIT_HOW
+from graphtape.replayer.answering.misses import run_miss
+from graphtape.replayer.answering.plain import plain_answer
+from graphtape.replayer.answering.recorded_answers import broken_note, recorded_answer
+from graphtape.replayer.answering.replies import (
     json_plan,
     recorded_plan,
     refusal_plan,
@@ -35,12 +32,15 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
-from graphtape.replayer.request_fields import asks_alike, ends_alike
+from graphtape.replayer.cancelling import superseded
+from graphtape.replayer.match import Match, Miss
+from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.session import Chosen
 from graphtape.replayer.shown import Json
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.twin import run_object
-from graphtape.replayer.waiting import final_values_known
+from graphtape.replayer.twin.objects import run_object
+from graphtape.replayer.twin.request_fields import asks_alike, ends_alike
+from graphtape.replayer.twin.waiting import final_values_known
 
 _BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
 

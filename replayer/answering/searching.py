@@ -12,12 +12,12 @@ from typing import Any
 
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import is_uuid
-from graphtape.replayer.answers import Answer, Reply, Turn, refused_body
-from graphtape.replayer.describing import Json, created_object, described_thread
-from graphtape.replayer.recorded_answers import recorded_answer, same_body
-from graphtape.replayer.replies import json_plan, refusal_plan
+from graphtape.replayer.answering.answers import Answer, Reply, Turn, refused_body
+from graphtape.replayer.answering.describing import Json, created_object, described_thread
+from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body
+from graphtape.replayer.answering.replies import json_plan, refusal_plan
 from graphtape.replayer.thread import Stamp
-from graphtape.replayer.twin import touched
+from graphtape.replayer.twin.objects import touched
 
 
 def search_threads(turn: Turn) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from graphtape.protocol.errors import ViewRefused
-from graphtape.replayer.answers import not_recorded, refused_view
+from graphtape.replayer.answering.answers import not_recorded, refused_view
 
 
 def test_refused_view() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from graphtape.protocol.modes import stream_options
-from graphtape.replayer.answers import Reply, RunWait
+from graphtape.replayer.answering.answers import Reply, RunWait
 from graphtape.replayer.play import END_OF_TIME_NS
-from graphtape.replayer.request_fields import ends_alike, repeated
-from graphtape.replayer.waiting import wait_answer
+from graphtape.replayer.twin.request_fields import ends_alike, repeated
+from graphtape.replayer.twin.waiting import wait_answer
 
 BODY = {"assistant_id": "agent", "input": {"text": "hi"}}
 INTERRUPT = {"__interrupt__": [{"value": "ok?", "id": "a" * 32, "response_schema": None}]}

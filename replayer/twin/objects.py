@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphtape.protocol.ids import uuid_unix_us
-from graphtape.replayer.metadata import STARTED, run_metadata, thread_config, thread_metadata
 from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.request_fields import as_requested, repeated, strategy
 from graphtape.replayer.shown import Json, may_have_changed_unseen, shown_of
-from graphtape.replayer.states import iso, last_interrupts, update_values
 from graphtape.replayer.thread import SessionThread, Stamp, Update
+from graphtape.replayer.twin.metadata import STARTED, run_metadata, thread_config, thread_metadata
+from graphtape.replayer.twin.request_fields import as_requested, repeated, strategy
+from graphtape.replayer.twin.states import iso, last_interrupts, update_values
 
 
 def thread_values(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:

@@ -14,7 +14,7 @@ from graphtape.cassettes.runs import RecordedCall
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.joining import JoinFilter
-from graphtape.replayer.answers import (
+from graphtape.replayer.answering.answers import (
     Answer,
     JoinStream,
     Reply,
@@ -23,13 +23,14 @@ from graphtape.replayer.answers import (
     not_recorded,
     refused_body,
 )
-from graphtape.replayer.cancelling import MANY_RUNS, requested
-from graphtape.replayer.describing import WAIT_HOW, described_run
-from graphtape.replayer.metadata import tells_otherwise
-from graphtape.replayer.plan import Head, Part, Plan
-from graphtape.replayer.play import END_OF_TIME_NS, Play, parsed
-from graphtape.replayer.recorded_answers import broken_note, recorded_answer, same_query, staged_read
-from graphtape.replayer.replies import (
+from graphtape.replayer.answering.describing import WAIT_HOW, described_run
+from graphtape.replayer.answering.recorded_answers import (
+    broken_note,
+    recorded_answer,
+    same_query,
+    staged_read,
+)
+from graphtape.replayer.answering.replies import (
     json_plan,
     recorded_plan,
     refusal_plan,
@@ -37,10 +38,14 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
-from graphtape.replayer.request_fields import as_requested, asks_alike, ends_alike
+from graphtape.replayer.cancelling import MANY_RUNS, requested
+from graphtape.replayer.plan import Head, Part, Plan
+from graphtape.replayer.play import END_OF_TIME_NS, Play, parsed
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.twin import thread_values
-from graphtape.replayer.waiting import late_answer, wait_answer
+from graphtape.replayer.twin.metadata import tells_otherwise
+from graphtape.replayer.twin.objects import thread_values
+from graphtape.replayer.twin.request_fields import as_requested, asks_alike, ends_alike
+from graphtape.replayer.twin.waiting import late_answer, wait_answer
 
 _COLUMNS = (
     "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata", "kwargs",

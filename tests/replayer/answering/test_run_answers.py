@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from graphtape.replayer.answers import JoinStream, Reply, RunWait
+from graphtape.replayer.answering.answers import JoinStream, Reply, RunWait
 
 BODY = {"assistant_id": "agent", "input": "hi", "stream_resumable": True}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.cassettes.model import Ending
-from graphtape.replayer.answers import Reply, RunStream, RunWait
+from graphtape.replayer.answering.answers import Reply, RunStream, RunWait
 
 BODY = {"assistant_id": "agent", "input": {"text": "hi"}}
 

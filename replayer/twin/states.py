@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from graphtape.protocol.ids import uuid_unix_us
-from graphtape.replayer.metadata import run_metadata
 from graphtape.replayer.play import Play
 from graphtape.replayer.shown import (
     Json,
@@ -21,6 +20,7 @@ from graphtape.replayer.shown import (
     shown_of,
 )
 from graphtape.replayer.thread import SessionThread, Update
+from graphtape.replayer.twin.metadata import run_metadata
 
 CANCELLED = "CancelledError()"
 """What a task shows that was running when its run was cancelled."""

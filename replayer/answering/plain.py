@@ -6,8 +6,8 @@ Pure. One rule: a request is answered by a recording of the same method, path, q
 from __future__ import annotations
 
 from graphtape.protocol.ids import IdMap
-from graphtape.replayer.answers import Reply, Turn
-from graphtape.replayer.recorded_answers import recorded_answer, same_body, same_query
+from graphtape.replayer.answering.answers import Reply, Turn
+from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body, same_query
 
 
 def plain_answer(turn: Turn) -> Reply | None:

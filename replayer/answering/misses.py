@@ -17,11 +17,11 @@ from graphtape.cassettes.model import Ending
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, parsed_or_none
 from graphtape.protocol.aspects import Difference, Path, differences, format_path
 from graphtape.protocol.operations import Resolved
-from graphtape.replayer.answers import Reply, Turn
+from graphtape.replayer.answering.answers import Reply, Turn
+from graphtape.replayer.answering.recorded_answers import same_body, same_query
+from graphtape.replayer.answering.replies import json_plan
+from graphtape.replayer.answering.showing import shown_body, shown_query, shown_target, shown_value
 from graphtape.replayer.match import Miss
-from graphtape.replayer.recorded_answers import same_body, same_query
-from graphtape.replayer.replies import json_plan
-from graphtape.replayer.showing import shown_body, shown_query, shown_target, shown_value
 
 _NEAREST_SHOWN = 3
 _DIFFERENCES_SHOWN = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphtape.replayer.showing import shown_body, shown_query, shown_target, shown_value
+from graphtape.replayer.answering.showing import shown_body, shown_query, shown_target, shown_value
 
 
 def test_target() -> None:

@@ -10,10 +10,10 @@ import orjson
 from graphtape.cassettes.runs import Tapes
 from graphtape.protocol.ids import harvest
 from graphtape.protocol.operations import Operation
-from graphtape.replayer.metadata import thread_metadata
 from graphtape.replayer.play import parsed
 from graphtape.replayer.shown import Json
 from graphtape.replayer.thread import SessionThread
+from graphtape.replayer.twin.metadata import thread_metadata
 
 
 def told_thread(tapes: Tapes, thread: SessionThread, now_ns: int) -> Json | None:

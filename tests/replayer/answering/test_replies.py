@@ -7,8 +7,7 @@ from typing import Any
 
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import IdMap
-from graphtape.replayer.plan import PlanEnd
-from graphtape.replayer.replies import (
+from graphtape.replayer.answering.replies import (
     Asked,
     json_plan,
     recorded_plan,
@@ -16,6 +15,7 @@ from graphtape.replayer.replies import (
     stream_head,
     wait_head,
 )
+from graphtape.replayer.plan import PlanEnd
 
 
 def asked(query: Any = (), body: bytes = b"") -> Asked:

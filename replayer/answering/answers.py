@@ -13,9 +13,9 @@ from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.joining import JoinFilter, ThreadFilter
 from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep
 from graphtape.protocol.operations import Operation, Resolved
+from graphtape.replayer.answering.replies import Asked, json_plan
 from graphtape.replayer.plan import Head, Plan
 from graphtape.replayer.play import Play
-from graphtape.replayer.replies import Asked, json_plan
 from graphtape.replayer.session import Session
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.protocol.operations import OPERATIONS, Kind
-from graphtape.replayer.dispatch import ANSWERS
+from graphtape.replayer.answering.dispatch import ANSWERS
 
 
 def head(reply: Any, name: str) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from graphtape.protocol.ids import IdMap
-from graphtape.replayer.answers import Turn
-from graphtape.replayer.assistants import recorded_run_objects
-from graphtape.replayer.metadata import tells_otherwise
+from graphtape.replayer.answering.answers import Turn
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.thread import SessionThread
-from graphtape.replayer.told_threads import told_thread
-from graphtape.replayer.twin import run_object, shows_its_configuration, thread_object
+from graphtape.replayer.twin.assistants import recorded_run_objects
+from graphtape.replayer.twin.metadata import tells_otherwise
+from graphtape.replayer.twin.objects import run_object, shows_its_configuration, thread_object
+from graphtape.replayer.twin.told_threads import told_thread
 
 Json = dict[str, Any]
 

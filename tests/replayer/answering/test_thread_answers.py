@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphtape.replayer.answers import ThreadStream
+from graphtape.replayer.answering.answers import ThreadStream
 
 BODY = {"assistant_id": "agent", "input": "hi"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.replayer.play import END_OF_TIME_NS
-from graphtape.replayer.waiting import wait_answer
+from graphtape.replayer.twin.waiting import wait_answer
 
 INTERRUPT = {"id": "a" * 32, "value": "ok?", "response_schema": None}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.protocol.mask import MASK
-from graphtape.replayer.recorded_answers import broken_note, moves_state, same_body, same_query
+from graphtape.replayer.answering.recorded_answers import broken_note, moves_state, same_body, same_query
 
 BODY = {"assistant_id": "agent", "input": "hi"}
 

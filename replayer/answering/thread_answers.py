@@ -17,16 +17,18 @@ from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
-from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
-from graphtape.replayer.describing import created_object, creation_ids, described_thread
-from graphtape.replayer.metadata import tells_otherwise, thread_metadata
-from graphtape.replayer.misses import plain_miss
-from graphtape.replayer.plain import plain_answer
-from graphtape.replayer.recorded_answers import recorded_answer, same_body, staged_read
-from graphtape.replayer.replies import json_plan, recorded_plan, refusal_plan, stream_head
-from graphtape.replayer.searching import contains
-from graphtape.replayer.state_updates import told_of
-from graphtape.replayer.states import (
+from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
+from graphtape.replayer.answering.describing import created_object, creation_ids, described_thread
+from graphtape.replayer.answering.misses import plain_miss
+from graphtape.replayer.answering.plain import plain_answer
+from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body, staged_read
+from graphtape.replayer.answering.replies import json_plan, recorded_plan, refusal_plan, stream_head
+from graphtape.replayer.answering.searching import contains
+from graphtape.replayer.thread import Change, SessionThread, Update
+from graphtape.replayer.twin.metadata import tells_otherwise, thread_metadata
+from graphtape.replayer.twin.objects import thread_object
+from graphtape.replayer.twin.state_updates import told_of
+from graphtape.replayer.twin.states import (
     copied_states,
     empty_state,
     newest_states,
@@ -34,8 +36,6 @@ from graphtape.replayer.states import (
     thread_state,
     values_so_far,
 )
-from graphtape.replayer.thread import Change, SessionThread, Update
-from graphtape.replayer.twin import thread_object
 
 _HOW = (
     "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."

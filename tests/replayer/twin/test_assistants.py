@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphtape.replayer.assistants import assistant_of, recorded_run_objects
+from graphtape.replayer.twin.assistants import assistant_of, recorded_run_objects
 
 BODY = {"assistant_id": "agent"}
 

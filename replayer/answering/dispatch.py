@@ -12,16 +12,16 @@ from typing import Final
 
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
-from graphtape.replayer import run_answers as runs
-from graphtape.replayer import searching
-from graphtape.replayer import thread_answers as threads
-from graphtape.replayer.answers import Answer, Reply, ThreadStream, Turn
-from graphtape.replayer.misses import plain_miss
-from graphtape.replayer.plain import plain_answer
+from graphtape.replayer.answering import run_answers as runs
+from graphtape.replayer.answering import searching
+from graphtape.replayer.answering import thread_answers as threads
+from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn
+from graphtape.replayer.answering.misses import plain_miss
+from graphtape.replayer.answering.plain import plain_answer
+from graphtape.replayer.answering.replies import Asked, json_plan, origin_headers, refusal_plan
+from graphtape.replayer.answering.start_answers import start_run
 from graphtape.replayer.plan import Head, Plan
-from graphtape.replayer.replies import Asked, json_plan, origin_headers, refusal_plan
 from graphtape.replayer.session import Session
-from graphtape.replayer.start_answers import start_run
 
 _O = Operation
 ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {

@@ -1,0 +1,1 @@
+"""From a request to its answer, as data: one function per operation of the server."""
