@@ -61,6 +61,9 @@ class Source(Protocol):
 Frame = tuple[int, int, bytes]
 """Offset, type and payload of a frame whose checksum agreed. A plain tuple: a cassette has one per flush."""
 
+FrameRun = tuple[int, int, list[bytes], int]
+"""Offset of the first frame, type, payloads, and the offset behind: blocks that follow each other, or one frame."""
+
 
 class BadFrame(Exception):
     """No valid frame stands at `offset`."""
@@ -117,39 +120,60 @@ def encode_frame(offset: int, type_: int, payload: bytes) -> bytes:
     return b"".join((checksum.to_bytes(4, "little"), head, payload))
 
 
-def iter_frames(source: Source, start: int, end: int) -> Iterator[Frame]:
-    """Every frame from `start`, where a frame must stand, to `end`.
+def iter_runs(source: Source, start: int, end: int) -> Iterator[FrameRun]:
+    """Every frame from `start`, where a frame must stand, to `end`, blocks that follow each other in one go.
 
     Raises:
         BadFrame: where the next frame is not valid; those before it have been yielded.
     """
-    unpack_head, head_bytes = _FRAME_HEAD.unpack_from, FRAME_HEAD_BYTES
-    buffer, base, at = b"", start, 0
-    while base + at < end:
-        if at + head_bytes > len(buffer):
-            base, at = base + at, 0
-            buffer = source.read_at(base, min(_READ_BYTES, end - base))
-            if len(buffer) < head_bytes:
-                raise BadFrame(base, "the file ends inside a frame")
-        checksum, length, type_ = unpack_head(buffer, at)
-        stop = at + head_bytes + length
-        if stop > len(buffer):
-            if length > MAX_FRAME_BYTES:
-                raise BadFrame(
-                    base + at, f"a frame of {length} bytes is above the limit of {MAX_FRAME_BYTES}"
-                )
-            if base + stop > end:
-                raise BadFrame(base + at, "the file ends inside a frame")
-            base, at, stop = base + at, 0, stop - at
-            buffer = source.read_at(base, min(max(_READ_BYTES, stop), end - base))
-            if len(buffer) < stop:
-                raise BadFrame(base, "the file ends inside a frame")
-        offset = base + at
-        body = buffer[at + 4 : stop]
-        if crc32(body, offset & 0xFFFFFFFF) != checksum:
-            raise BadFrame(offset, "the checksum of the frame does not agree")
-        yield offset, type_, body[5:]
-        at = stop
+    unpack_head, head_bytes, block = _FRAME_HEAD.unpack_from, FRAME_HEAD_BYTES, int(FrameType.BLOCK)
+    base, wanted = start, _READ_BYTES
+    while base < end:
+        asked = min(wanted, end - base)
+        buffer = source.read_at(base, asked)
+        size, at, wanted = len(buffer), 0, _READ_BYTES
+        last = size - head_bytes
+        blocks: list[bytes] = []
+        first, bad = base, ""
+        while at <= last:  # once per flush of the recording: nothing here that can stand outside
+            checksum, length, type_ = unpack_head(buffer, at)
+            stop = at + head_bytes + length
+            if stop > size:
+                if length > MAX_FRAME_BYTES:
+                    bad = f"a frame of {length} bytes is above the limit of {MAX_FRAME_BYTES}"
+                elif base + stop > end:
+                    bad = "the file ends inside a frame"
+                wanted = max(_READ_BYTES, stop - at)
+                break
+            body = buffer[at + 4 : stop]
+            if crc32(body, base + at & 0xFFFFFFFF) != checksum:
+                bad = "the checksum of the frame does not agree"
+                break
+            if type_ == block:
+                blocks.append(body[5:])
+            else:
+                if blocks:
+                    yield first, block, blocks, base + at
+                    blocks = []
+                yield base + at, type_, [body[5:]], base + stop
+                first = base + stop
+            at = stop
+        if blocks:
+            yield first, block, blocks, base + at
+        if not bad and at == 0 and (size < head_bytes or size < asked):
+            bad = "the file ends inside a frame"
+        if bad:
+            raise BadFrame(base + at, bad)
+        base += at
+
+
+def iter_frames(source: Source, start: int, end: int) -> Iterator[Frame]:
+    """As `iter_runs`, frame by frame."""
+    for first, type_, payloads, _ in iter_runs(source, start, end):
+        offset = first
+        for payload in payloads:
+            yield offset, type_, payload
+            offset += FRAME_HEAD_BYTES + len(payload)
 
 
 def read_frame(source: Source, offset: int, end: int) -> Frame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from graphtape.cassettes.compression import BadStream, Decompressor, compress_whole
@@ -442,7 +443,7 @@ class IndexBuilder:
                 self.add(record, at_ns)
             return
         # Most segments are nothing but chunks: each exchange is looked up once, not once per event.
-        chunks = Counter(record[2] for record in records)
+        chunks = Counter(map(itemgetter(2), records))
         sizes = dict.fromkeys(chunks, 0)
         for _, _, number, data in records:
             sizes[number] += len(data)

@@ -25,6 +25,7 @@ from graphtape.cassettes.framing import (
     FrameType,
     check_file_header,
     iter_frames,
+    iter_runs,
 )
 from graphtape.cassettes.index import IndexBuilder, Row, SegmentRow, segments_of, summary_of
 from graphtape.cassettes.indexfile import read_index, read_trailer
@@ -267,12 +268,11 @@ class Cassette:
         blocks: list[tuple[int, bytes]] = []
         recording, started = 0, HEADER_BYTES
         try:
-            for frame in iter_frames(self._source, HEADER_BYTES, self._data_end):
-                offset, type_, payload = frame
+            for offset, type_, payload in iter_frames(self._source, HEADER_BYTES, self._data_end):
                 if type_ == FrameType.SEGMENT:
                     yield from self._contents_of(started, recording, blocks)
                     blocks = []
-                    recording, started = recording_of(self.path, frame), offset
+                    recording, started = recording_of(self.path, offset, payload), offset
                 elif type_ == FrameType.BLOCK or type_ not in _KNOWN_FRAMES:
                     blocks.append((type_, payload))
             yield from self._contents_of(started, recording, blocks)
@@ -401,13 +401,12 @@ class Cassette:
         row = self._segment_row(at)
         segment: Segment | None = None
         try:
-            for frame in iter_frames(self._source, row.offset, row.offset + row.size):
-                offset, type_, payload = frame
+            for offset, type_, payloads, _ in iter_runs(self._source, row.offset, row.offset + row.size):
                 if type_ == _BLOCK and segment is not None:
-                    segment.blocks.append(payload)
+                    segment.blocks += payloads
                 elif type_ == FrameType.SEGMENT and segment is None:
                     segment = Segment(row.offset, row.offset)
-                    if recording_of(self.path, frame) != row.recording:
+                    if recording_of(self.path, offset, payloads[0]) != row.recording:
                         raise BadFrame(row.offset, "the segment is of another recording than the index says")
                 elif segment is None or type_ == FrameType.SEGMENT:
                     raise BadFrame(offset, "no segment stands where the index says")

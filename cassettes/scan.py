@@ -15,14 +15,12 @@ from typing import Final
 from graphtape.cassettes.compression import BadStream, Decompressor
 from graphtape.cassettes.errors import DamagedCassette, NotACassette
 from graphtape.cassettes.framing import (
-    FRAME_HEAD_BYTES,
     HEADER_BYTES,
     BadFrame,
-    Frame,
     FrameType,
     Source,
     find_frame_after,
-    iter_frames,
+    iter_runs,
 )
 from graphtape.cassettes.index import IndexBuilder, SegmentRow
 from graphtape.cassettes.limits import MAX_SEGMENT_BYTES, MAX_SEGMENT_FILE_BYTES
@@ -124,9 +122,8 @@ def decode_segment(
     return records, times, len(raw)
 
 
-def recording_of(path: str, frame: Frame) -> int:
-    """The number of the recording that a segment frame belongs to."""
-    offset, _, payload = frame
+def recording_of(path: str, offset: int, payload: bytes) -> int:
+    """The number of the recording that the segment frame at `offset` names."""
     try:
         values = unpack_all(payload, limit_records=1)
     except BadRecord as error:
@@ -187,13 +184,11 @@ def scan(source: Source, end: int | None = None) -> Scan:
         )
 
     try:
-        for frame in iter_frames(source, HEADER_BYTES, stop):
-            offset, type_, payload = frame
-            after = offset + FRAME_HEAD_BYTES + len(payload)
+        for offset, type_, payloads, after in iter_runs(source, HEADER_BYTES, stop):
             if type_ == _BLOCK:
                 if segment is None:
                     raise DamagedCassette(source.path, offset=offset, reason="a block outside of a segment")
-                segment.blocks.append(payload)
+                segment.blocks += payloads
                 segment.end = after
                 if after - segment.offset > MAX_SEGMENT_FILE_BYTES:
                     raise DamagedCassette(
@@ -201,7 +196,7 @@ def scan(source: Source, end: int | None = None) -> Scan:
                     )
             elif type_ == FrameType.SEGMENT:
                 finish()
-                segment, recording = Segment(offset, after), recording_of(source.path, frame)
+                segment, recording = Segment(offset, after), recording_of(source.path, offset, payloads[0])
             elif type_ in _INDEX_TYPES:
                 finish()
                 segment = None

@@ -19,6 +19,7 @@ from graphtape.cassettes.framing import (
     file_header,
     find_frame_after,
     iter_frames,
+    iter_runs,
     read_frame,
 )
 from graphtape.cassettes.limits import MAX_FRAME_BYTES
@@ -106,6 +107,36 @@ def test_frames_come_back() -> None:
     found = list(iter_frames(Bytes(data), 16, len(data)))
     assert [(type_, payload) for _, type_, payload in found] == payloads
     assert [offset for offset, _, _ in found] == [16, 26, 35, 35 + 9 + 2_000_000]
+
+
+def test_blocks_that_follow_each_other() -> None:
+    """Blocks come in one go up to the next frame of another type, which comes alone."""
+    data = frames_at(0, (1, b"a"), (1, b"b"), (2, b"c"), (2, b""), (3, b"d"), (2, b"e"))
+    assert list(iter_runs(Bytes(data), 0, len(data))) == [
+        (0, 1, [b"a"], 10),
+        (10, 1, [b"b"], 20),
+        (20, 2, [b"c", b""], 39),
+        (39, 3, [b"d"], 49),
+        (49, 2, [b"e"], 59),
+    ]
+
+
+def test_good_blocks_before_a_bad_one() -> None:
+    """The blocks before a bad frame are yielded, then where it stands is said."""
+    data = frames_at(0, (2, b"a"), (2, b"b"), (2, b"c"))
+    runs = iter_runs(Bytes(data[:-1] + b"x"), 0, len(data))
+    assert next(runs) == (0, 2, [b"a", b"b"], 20)
+    with pytest.raises(BadFrame) as bad:
+        next(runs)
+    assert bad.value.offset == 20
+
+
+def test_file_that_became_shorter() -> None:
+    """A file that ends before it should is a bad frame, also where a large one was announced."""
+    data = frames_at(0, (2, b"a"), (2, b"b" * 2_000_000))
+    for left in (0, 5, 10, 12, 1_500_000):
+        with pytest.raises(BadFrame, match="ends inside a frame"):
+            list(iter_runs(Bytes(data[:left]), 0, len(data)))
 
 
 def test_frame_at_another_offset() -> None:
