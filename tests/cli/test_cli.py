@@ -164,7 +164,7 @@ def test_mistyped(line: str, words: str, run: Run) -> None:
         ("replay text.tape", 1, "not a cassette"),
         ("diff one.tape text.tape", 2, "not a cassette"),
         ("show one.tape 9", 1, "there is no exchange 9"),
-        ("record http://127.0.0.1:9 -o one.tape", 1, "--append"),
+        ("record http://127.0.0.1:9 -o one.tape --port 0", 1, "--append"),
         ("demo --keep one.tape", 1, "one.tape exists already"),
     ],
 )
