@@ -218,6 +218,10 @@ def _may_hold_replaced(data: bytes) -> bool:
     return _UUID_SHAPE in shape or _HEX_SHAPE in shape
 
 
+_Tables = tuple[dict[bytes, bytes], dict[bytes, bytes], re.Pattern[bytes] | None]
+"""Ids replaced wherever they stand; quoted ones, and what finds those."""
+
+
 class IdMap:
     """A consistent replacement of ids in bytes.
 
@@ -226,21 +230,15 @@ class IdMap:
             strings, and those shorter than six characters only as the value of an `id` field.
     """
 
-    __slots__ = ("_ids", "_quoted", "_quoted_pattern", "pairs")
+    __slots__ = ("_tables", "pairs")
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
         self.pairs: dict[str, str] = {old: new for old, new in pairs.items() if old != new}
-        self._ids: dict[bytes, bytes] = {}
-        self._quoted: dict[bytes, bytes] = {}
-        for old, new in self.pairs.items():
-            if is_uuid(old) or _HEX_TEXT.fullmatch(old):
-                self._ids[old.encode()] = new.encode()
-            elif len(old) < 6:
-                self._quoted[b'"id":' + orjson.dumps(old)] = b'"id":' + orjson.dumps(new)
-            else:
-                self._quoted[orjson.dumps(old)] = orjson.dumps(new)
-        alternatives = b"|".join(re.escape(old) for old in sorted(self._quoted, key=len, reverse=True))
-        self._quoted_pattern = re.compile(alternatives) if alternatives else None
+        self._tables: _Tables | None = None
+
+    def forget_tables(self) -> None:
+        """Hold no more than the pairs, until it is applied again."""
+        self._tables = None
 
     def __bool__(self) -> bool:
         return bool(self.pairs)
@@ -248,16 +246,32 @@ class IdMap:
     @property
     def in_place(self) -> Mapping[bytes, bytes] | None:
         """All replacements, if they are of UUIDs and 32-digit ids and change no length; else None."""
-        same_length = all(len(old) == len(new) for old, new in self._ids.items())
-        return self._ids if same_length and self._quoted_pattern is None else None
+        ids, _, pattern = self._tables or self._made_tables()
+        same_length = all(len(old) == len(new) for old, new in ids.items())
+        return ids if same_length and pattern is None else None
 
     def apply(self, data: bytes) -> bytes:
         """`data` with every known id replaced; the very same object if there is none."""
-        if self._ids and _may_hold_replaced(data):
-            data = _UUID_OR_HEX.sub(lambda match: self._ids.get(match.group(), match.group()), data)
-        if self._quoted_pattern is not None:
-            data = self._quoted_pattern.sub(lambda match: self._quoted[match.group()], data)
+        ids, quoted, pattern = self._tables or self._made_tables()
+        if ids and _may_hold_replaced(data):
+            data = _UUID_OR_HEX.sub(lambda match: ids.get(match.group(), match.group()), data)
+        if pattern is not None:
+            data = pattern.sub(lambda match: quoted[match.group()], data)
         return data
+
+    def _made_tables(self) -> _Tables:
+        ids: dict[bytes, bytes] = {}
+        quoted: dict[bytes, bytes] = {}
+        for old, new in self.pairs.items():
+            if is_uuid(old) or _HEX_TEXT.fullmatch(old):
+                ids[old.encode()] = new.encode()
+            elif len(old) < 6:
+                quoted[b'"id":' + orjson.dumps(old)] = b'"id":' + orjson.dumps(new)
+            else:
+                quoted[orjson.dumps(old)] = orjson.dumps(new)
+        alternatives = b"|".join(re.escape(old) for old in sorted(quoted, key=len, reverse=True))
+        self._tables = ids, quoted, re.compile(alternatives) if alternatives else None
+        return self._tables
 
     def apply_text(self, text: str) -> str:
         """The same for a path or a header value."""

@@ -322,6 +322,12 @@ class Play:
         """At `max`: nobody waits for the rest; it has happened."""
         self.advance(self.count)
 
+    def settle(self) -> None:
+        """It is over: give back what is made again if somebody still reads it."""
+        self._frames.clear()
+        self.ids.forget_tables()
+        self.__dict__.pop("replaced", None)
+
     def cancelled_as(self, now_ns: int) -> Cancellation | None:
         """Why it did not end by itself; None if it did, or goes on."""
         if not self.finished(now_ns):

@@ -14,9 +14,8 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal
 
-from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
-from graphtape.protocol.errors import EventTooLarge, ViewRefused
+from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, derive, is_uuid
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
@@ -25,9 +24,10 @@ from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
 from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.remembering import Recent, Settling, Views
 from graphtape.replayer.thread import Change, SessionThread, Stamp, Update
 from graphtape.replayer.twin.assistants import assistant_of
-from graphtape.replayer.viewed import Viewed, viewed
+from graphtape.replayer.viewed import Viewed
 
 _GRAPH_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """The server's namespace of the assistant ids that it makes from graph names (seen on the wire)."""
@@ -78,7 +78,11 @@ class Session:
         self._plain: Counter[tuple[object, ...]] = Counter()
         self._streamed: Counter[tuple[str, str]] = Counter()
         self._naming = Naming()
-        self._views: dict[tuple[int, StreamOptions, str], Viewed | ViewRefused] = {}
+        self._views = Views(unique_ids=options.ids == "unique")
+        self._recent_threads = Recent()
+        self._recent_stateless = Recent()
+        self._settling = Settling()
+        self._begun = 0
         self._matcher = Matcher(
             mode=options.match,
             canonical_assistant=self.canonical_assistant,
@@ -146,7 +150,12 @@ class Session:
         self._forget_past(self.threads.get(thread_id))
         self.threads[thread_id] = thread
         self.deleted.discard(thread_id)
+        self._used_thread(thread_id)
         return thread
+
+    def _used_thread(self, thread_id: str) -> None:
+        for forgotten in self._recent_threads.use(thread_id):
+            self._forget(forgotten)
 
     def _new_thread_id(self, recorded_id: str) -> str:
         candidate = recorded_id
@@ -175,6 +184,7 @@ class Session:
         """The thread by its id, as this session knows it; one that only the recording knows becomes a deep link."""
         thread_id = thread_id.lower()
         if thread_id in self.threads:
+            self._used_thread(thread_id)
             return self.threads[thread_id]
         recorded = self.tapes.threads.get(thread_id)
         if recorded is None or thread_id in self.deleted:
@@ -235,10 +245,18 @@ class Session:
 
     def delete_thread(self, thread_id: str) -> None:
         """Forget a thread and its runs; the id is not given out again."""
-        self.threads.pop(thread_id, None)
-        self.deleted.add(thread_id)
+        self._forget(thread_id)
         for run_id in [run_id for run_id, play in self.runs.items() if play.thread_id == thread_id]:
             del self.runs[run_id]
+
+    def _forget(self, thread_id: str) -> None:
+        thread = self.threads.pop(thread_id, None)
+        self._recent_threads.forget(thread_id)
+        if thread_id in self.tapes.threads:  # no other is found, or given out, a second time
+            self.deleted.add(thread_id)
+        for play in [*thread.plays, *thread.past] if thread is not None else ():
+            if isinstance(play, Play):
+                self.runs.pop(play.run_id, None)
 
     def updated(self, thread: SessionThread, update: Update, *, now_ns: int) -> None:
         """A recorded state update has been played in a thread."""
@@ -298,14 +316,13 @@ class Session:
     ) -> Play:
         """Play what was chosen; behind the thread's open runs, if there are any."""
         run = chosen.match.run
+        self._begun += 1
         if thread is not None:
             self._forget_past(thread)
         played = thread.plays if thread is not None else []
         again = sum(1 for play in played if isinstance(play, Play) and play.run is run)
         ids = self._naming.ids_of(run, thread, body=body, again=again)
-        run_id = ids.pairs.get(run.run_id or "", run.run_id) or derive(
-            FIRST_ID, run.order, len(self.runs) + 1
-        )
+        run_id = ids.pairs.get(run.run_id or "", run.run_id) or derive(FIRST_ID, run.order, self._begun)
         while run_id in self.runs:
             again += 1
             run_id = derive(run_id, again, 0)
@@ -333,10 +350,14 @@ class Session:
             recorded_done_id=self.tapes.done_ids.get(run.run_id or ""),
         )
         self.runs[run_id] = play
+        self._settling.add(play, now_ns)
         if thread is not None:
             thread.plays.append(play)
             thread.changes.append(Change(self.stamp(now_ns), play))
             thread.recorded = thread.recorded or run.thread
+        else:
+            for forgotten in self._recent_stateless.use(run_id):
+                self.runs.pop(forgotten, None)
         self._tell()
         return play
 
@@ -357,22 +378,7 @@ class Session:
         return seen if isinstance(seen, ViewRefused) else None
 
     def _view(self, run: RecordedRun, query: RunQuery) -> Viewed | ViewRefused:
-        key = (run.order, query.options, query.answer)
-        if key not in self._views:
-            try:
-                unique = self.options.ids == "unique"
-                self._views[key] = viewed(run, query.options, query.answer, unique_ids=unique)
-            except ViewRefused as refused:
-                self._views[key] = refused
-            except (UndecodableBody, EventTooLarge) as error:
-                # Said once and remembered; a run next to it can still answer.
-                modes = run.asked_options.modes if run.asked_options is not None else ()
-                self._views[key] = ViewRefused(
-                    reason=f"The recorded stream cannot be read: {error}.",
-                    recorded_modes=tuple(sorted(modes)),
-                    how="Record this run again.",
-                )
-        return self._views[key]
+        return self._views.of(run, query.options, query.answer)
 
     # --- plain calls ---
 
