@@ -22,7 +22,7 @@ MEGABYTE = 1 << 20
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = SSE + b"transfer-encoding: chunked\r\n\r\n"
 WHOLE, BROKEN, EITHER = "whole", "broken", "either"
-GOOD_EVENTS = 30
+GOOD_EVENTS = 15
 GOOD_EVERY_S = 0.015
 
 
