@@ -5,7 +5,7 @@ of cassettes. One rule: bytes are handed on in their order, all that came before
 
 At a pace of some thousand events per second most of what a proxy costs is waking up: a future, a task, one more turn of
 the event loop, for every read. `pass_on` needs none of them: whoever takes the body is called in the very callback
-that received it. That took a quarter off the processor time per event, and more off the latency.
+that received it. That took 13 to 18 % off the processor time per event, and 15 % off the median latency.
 """
 
 from __future__ import annotations

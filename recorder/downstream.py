@@ -46,11 +46,15 @@ class Downstream(web.StreamResponse):
         self._stays = request.keep_alive
         self._framing = _Framing.NONE
         self._whole = False
+        self._held = b""
         self.started = False
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
-    def head(self, status: int, reason: str, headers: Headers) -> None:
-        """Write the status line and the headers, without hop-by-hop ones; framing is made here, in their place."""
+    def head(self, status: int, reason: str, headers: Headers, *, hold: bool = False) -> None:
+        """Write the status line and the headers, without hop-by-hop ones; framing is made here, in their place.
+
+        `hold`: write them with what comes next, or at `release`: each write is a system call, and wakes the client.
+        """
         self.started = True
         if self._transport.is_closing():
             return
@@ -82,7 +86,15 @@ class Downstream(web.StreamResponse):
             lines.append(b"connection: close")
         elif self._http_1_0:
             lines.append(b"connection: keep-alive")
-        self._transport.write(b"\r\n".join([*lines, b"", b""]))
+        self._held = b"\r\n".join([*lines, b"", b""])
+        if not hold:
+            self.release()
+
+    def release(self) -> None:
+        """Write the head, if it was held."""
+        if self._held and not self._transport.is_closing():
+            held, self._held = self._held, b""
+            self._transport.write(held)
 
     def go_on(self) -> None:
         """Answer `Expect: 100-continue`: the body may come."""
@@ -91,18 +103,19 @@ class Downstream(web.StreamResponse):
 
     def body(self, data: bytes) -> None:
         """Write a piece of the body."""
-        if not data or self._framing is _Framing.NONE or self._transport.is_closing():
+        if self._held:
+            self._write(self._framed(data))
+        elif not data or self._framing is _Framing.NONE or self._transport.is_closing():
             return
-        if self._framing is _Framing.CHUNKED:
+        elif self._framing is _Framing.CHUNKED:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             self._transport.write(data)
 
-    def finish(self) -> None:
-        """The body is whole."""
+    def finish(self, data: bytes = b"") -> None:
+        """The body is whole, with this last piece."""
         self._whole = True
-        if self._framing is _Framing.CHUNKED and not self._transport.is_closing():
-            self._transport.write(b"0\r\n\r\n")
+        self._write(self._framed(data) + (b"0\r\n\r\n" if self._framing is _Framing.CHUNKED else b""))
 
     def make_last(self) -> None:
         """Close the connection after this answer; called before `head`."""
@@ -132,6 +145,16 @@ class Downstream(web.StreamResponse):
             ConnectionError: it went away instead.
         """
         await self._writer_of_aiohttp.drain()
+
+    def _framed(self, data: bytes) -> bytes:
+        if not data or self._framing is _Framing.NONE:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._framing is _Framing.CHUNKED else data
+
+    def _write(self, data: bytes) -> None:
+        held, self._held = self._held, b""
+        if (held or data) and not self._transport.is_closing():
+            self._transport.write(held + data if held else data)
 
     def _keeps_length(self, status: int) -> bool:
         # A HEAD or 304 answer tells the length of the body it does not have; a 204 has none to tell.

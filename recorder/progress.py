@@ -87,7 +87,7 @@ def format_ended(exchange: ExchangeCapture) -> str:
 
 def plain(text: str, limit: int) -> str:
     """`text` on one line, control characters shown as `?`, cut to `limit` characters."""
-    clean = "".join(c if c.isprintable() else "?" for c in text)
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
@@ -130,12 +130,12 @@ class Progress:
     def answered(self, exchange: ExchangeCapture) -> None:
         """A response head has come."""
         if exchange.is_stream and not self._is_terminal:
-            self._limited(format_started(exchange))
+            self._limited(format_started, exchange)
         self.refresh()
 
     def ended(self, exchange: ExchangeCapture) -> None:
         """An exchange is over."""
-        self._limited(format_ended(exchange))
+        self._limited(format_ended, exchange)
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> None:
@@ -163,7 +163,10 @@ class Progress:
             self._line = ""
         self._status = None
 
-    def _limited(self, text: str) -> None:
+    def _limited(self, line: Callable[[ExchangeCapture], str], exchange: ExchangeCapture) -> None:
+        # A busy recorder leaves out most lines: they are made only if they are shown.
+        if self._stream is None:
+            return
         second = self._clock.now_ns() // 1_000_000_000
         if second != self._second:
             self._second, self._in_second = second, 0
@@ -174,7 +177,7 @@ class Progress:
         if self._in_second > _LINES_PER_SECOND:
             self._skipped += 1
             return
-        self._print(text)
+        self._print(line(exchange))
 
     def _print(self, text: str) -> None:
         if self._is_terminal and self._line:

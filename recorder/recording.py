@@ -245,7 +245,9 @@ class Recorder:
             lambda error: loop.call_soon_threadsafe(self._sync_failed, error),
         )
         self._disk.start()
-        turn = FlushTurn(self._flush, self._write_failed, self._clock.now_ns)
+        turn = FlushTurn(
+            self._capture.flush, self._write_failed, self._clock.now_ns, flushed=self._after_flush
+        )
         self._proxy = Proxy(
             self._upstream,
             self._capture,
@@ -263,8 +265,8 @@ class Recorder:
             await web.SockSite(self._runner, sock, backlog=1024).start()
         self._progress.watch(self._capture)
 
-    def _flush(self) -> None:
-        self.capture.flush()
+    def _after_flush(self) -> None:
+        # After the clients' bytes, not before: it wakes the thread that syncs, which then wants the interpreter.
         assert self._disk is not None, "the recorder has not been started"
         self._disk.touch()
         self._progress.refresh()

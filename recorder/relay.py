@@ -66,6 +66,7 @@ class Relay:
         self._upload_broke = False
         self._has_head = False
         self._delayed = False
+        self._holds_head = False
         self._went_on = False
 
     async def run(self, target: str) -> None:
@@ -174,8 +175,7 @@ class Relay:
         connection.expect(method)
         head = self._proxy.upstream.head_bytes(method, target, headers)
         try:
-            self._proxy.turn.add(partial(connection.send, head))
-            message = await self._first_answer(connection)
+            message = await self._first_answer(connection, head)
         except UpstreamFailed:
             # A kept connection may have been closed at the moment it was used. Nothing was answered and the request
             # changes nothing, so it may be sent again; what had a body may not.
@@ -184,8 +184,7 @@ class Relay:
             connection.close()
             connection = self._connection = await self._proxy.upstream.connect(fresh=True)
             connection.expect(method)
-            self._proxy.turn.add(partial(connection.send, head))
-            message = await self._first_answer(connection)
+            message = await self._first_answer(connection, head)
         if size_of(message.raw_headers) > LARGEST_HEAD_BYTES:
             raise UpstreamFailed(
                 502, f"the upstream's response head is larger than {LARGEST_HEAD_BYTES} bytes"
@@ -205,7 +204,8 @@ class Relay:
             turn.then(partial(begin, without(passed, b"content-length")))
             await self._relay_pieces(connection, self._shape)
         else:
-            turn.add(partial(begin, passed))
+            self._holds_head = True
+            turn.add(partial(begin, passed, hold=True))
             await self._relay_body(connection)
         turn.settle()
         # uvicorn closes the connection after an application's failure without saying so in the 500's headers: a kept
@@ -226,18 +226,22 @@ class Relay:
         if data:
             self._exchange.chunk(data, delayed=self._delayed)
             self._delayed = False
-            self._proxy.turn.add(partial(self._answer.body, data))
         if ended:
-            self._finish()
+            self._finish(data)
+        else:
+            self._proxy.turn.add(partial(self._answer.body, data))
 
     def _send_taken(self) -> bool:
         """False while the client is behind."""
+        if self._holds_head:  # nothing of the body may have come
+            self._holds_head = False
+            self._proxy.turn.add(self._answer.release)
         self._proxy.turn.go()
         return not self._answer.is_behind
 
-    def _finish(self) -> None:
+    def _finish(self, data: bytes = b"") -> None:
         self._exchange.end(Ending.COMPLETE)
-        self._proxy.turn.add(self._answer.finish)
+        self._proxy.turn.add(partial(self._answer.finish, data) if data else self._answer.finish)
 
     async def _relay_pieces(self, connection: UpstreamConnection, shape: Shape) -> None:
         delayed = False
@@ -302,18 +306,22 @@ class Relay:
             return None
         return bytes(body) if message.code == 200 else None
 
-    async def _first_answer(self, connection: UpstreamConnection) -> RawResponseMessage:
-        """Send the body, if there is one, and wait for the response head."""
+    async def _first_answer(self, connection: UpstreamConnection, head: bytes) -> RawResponseMessage:
+        """Send the request's head and its body, if there is one, and wait for the response head."""
         seconds = self._proxy.upstream_timeout_s
+        turn = self._proxy.turn
         try:
             async with asyncio.timeout(seconds) as patience:
                 if self._upload is None and not self._exchange.request_complete:
                     if self._request.content.is_eof():
-                        await self._send_body(connection, patience)
+                        await self._send_body(connection, patience, head)
                     else:
+                        turn.add(partial(connection.send, head))
                         self._upload = asyncio.create_task(self._send_slowly(connection, patience))
+                else:
+                    turn.add(partial(connection.send, head))
                 # The request is in the file before the upstream has it, also if no answer ever comes.
-                self._proxy.turn.settle()
+                turn.settle()
                 message = await connection.head()
                 self._has_head = True
                 return message
@@ -333,7 +341,10 @@ class Relay:
             self._upload_broke = True
             connection.close()
 
-    async def _send_body(self, connection: UpstreamConnection, patience: asyncio.Timeout) -> None:
+    async def _send_body(
+        self, connection: UpstreamConnection, patience: asyncio.Timeout, head: bytes = b""
+    ) -> None:
+        # `head` goes with the first piece, in one write.
         request, exchange, turn = self._request, self._exchange, self._proxy.turn
         is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
         loop = asyncio.get_running_loop()
@@ -341,14 +352,15 @@ class Relay:
             exchange.request_body(data)
             piece = b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data
             # File first here too: nothing piles up in the writer, and a killed recorder knows what it had sent.
-            turn.add(partial(connection.send, piece))
+            turn.add(partial(connection.send, head + piece))
+            head = b""
             if request.content.at_eof() and not self._read:
                 break  # the end of the request goes with its last piece
             turn.settle()
             await connection.drain()
         exchange.request_end()
-        if is_chunked:
-            turn.add(partial(connection.send, b"0\r\n\r\n"))
+        if head or is_chunked:
+            turn.add(partial(connection.send, head + b"0\r\n\r\n" if is_chunked else head))
         turn.settle()
         # The upstream's time to answer runs from the last piece of the request.
         if self._upload is not None and not self._has_head and not patience.expired():

@@ -26,14 +26,21 @@ class FlushTurn:
         flush: brings all that was appended into the file; raises `CassetteError` if nothing may pass unrecorded.
         failed: told of that error, each time.
         now_ns: the time, of whatever zero.
+        flushed: what can wait until the clients have their bytes; called after each flush and its actions.
     """
 
     def __init__(
-        self, flush: Callable[[], None], failed: Callable[[CassetteError], None], now_ns: Callable[[], int]
+        self,
+        flush: Callable[[], None],
+        failed: Callable[[CassetteError], None],
+        now_ns: Callable[[], int],
+        *,
+        flushed: Callable[[], None] | None = None,
     ) -> None:
         self._flush = flush
         self._failed = failed
         self._now_ns = now_ns
+        self._flushed = flushed
         self._actions: list[Callable[[], None]] = []
         self._flushed_ns = now_ns() - ALONE_NS
         self._is_scheduled = False
@@ -79,6 +86,8 @@ class FlushTurn:
         for action in actions:
             action()
         self._is_running = False
+        if self._flushed is not None:
+            self._flushed()
         return None
 
     def _end_of_turn(self) -> None:

@@ -16,6 +16,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = b""
+        self.writes = 0
         self.closed = False
         self.unsent = 0
 
@@ -31,6 +32,7 @@ class Transport:
     def write(self, data: bytes) -> None:
         assert not self.closed
         self.written += data
+        self.writes += 1
 
     def close(self) -> None:
         self.closed = True
@@ -68,6 +70,49 @@ def test_chunked_in_the_place_of_the_original(answer: Any) -> None:
         b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-ENCODING: chunked\r\nB: 2\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     )
     assert down.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [((b"transfer-encoding", b"chunked"), b"2\r\nab\r\n0\r\n\r\n"), ((b"content-length", b"2"), b"ab")],
+)
+def test_a_held_head_goes_with_what_follows(answer: Any, field: Any, body: bytes) -> None:
+    """One write for an answer that comes whole; byte for byte what several writes would be."""
+    down, transport = answer()
+    down.head(200, "OK", (field,), hold=True)
+    assert not transport.written
+    down.finish(b"ab")
+    down.release()
+    assert transport.written == b"HTTP/1.1 200 OK\r\n" + b": ".join(field) + b"\r\n\r\n" + body
+    assert transport.writes == 1
+    assert down.keep_alive
+
+
+@pytest.mark.parametrize("first", [b"ab", b""])
+def test_a_held_head_before_a_body_that_goes_on(answer: Any, first: bytes) -> None:
+    """With the first piece if there is one; without it when it is released."""
+    down, transport = answer()
+    down.head(200, "OK", (), hold=True)
+    if first:
+        down.body(first)
+    down.release()
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert transport.written == head + (b"2\r\nab\r\n" if first else b"")
+    assert transport.writes == 1
+    down.body(b"c")
+    assert transport.writes == 2
+    assert transport.written.endswith(b"\r\n1\r\nc\r\n")
+
+
+def test_a_held_head_of_a_client_that_left(answer: Any) -> None:
+    """Nothing is written to a connection that is closing."""
+    down, transport = answer()
+    down.head(200, "OK", (), hold=True)
+    transport.closed = True
+    down.body(b"ab")
+    down.release()
+    down.finish(b"cd")
+    assert not transport.written
 
 
 def test_client_that_closes(answer: Any) -> None:

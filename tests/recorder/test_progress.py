@@ -10,6 +10,7 @@ import pytest
 from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.redaction.redactor import Redactor
+from graphtape.recorder import progress as progress_module
 from graphtape.recorder.capture import Capture
 from graphtape.recorder.progress import Progress, count_of, format_bytes, format_status, plain
 from graphtape.recorder.tally import Tally
@@ -96,6 +97,21 @@ def test_lines_are_limited(shown: Any, clock: Any) -> None:
     capture.exchange("GET", "/", ()).end(Ending.COMPLETE)
     progress.close()
     assert "graphtape: 30 more lines were left out\n" in text.getvalue()
+
+
+def test_lines_that_are_left_out_are_not_made(shown: Any, monkeypatch: Any) -> None:
+    """Under load a line per request would cost more than recording it."""
+    made: list[object] = []
+
+    def line(exchange: object) -> str:
+        made.append(exchange)
+        return "a line"
+
+    monkeypatch.setattr(progress_module, "format_ended", line)
+    _, capture, _ = shown(is_terminal=False)
+    for _ in range(50):
+        capture.exchange("GET", "/", ()).end(Ending.COMPLETE)
+    assert len(made) == 20
 
 
 def test_one_line_on_a_terminal(shown: Any, clock: Any, monkeypatch: Any) -> None:

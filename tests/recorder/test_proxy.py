@@ -702,8 +702,12 @@ async def test_userinfo_of_the_upstream(rig: Any, opened: Any, answering: Any) -
     assert b"Basic" not in repr(cassette.exchange(1)).encode()
 
 
-async def test_failing_disk_stops_the_traffic(rig: Any) -> None:
-    """By default nothing passes unrecorded: the client gets no byte that is not in the file."""
+@pytest.mark.parametrize("ends", [True, False, None])
+async def test_failing_disk_stops_the_traffic(rig: Any, ends: bool | None) -> None:
+    """By default nothing passes unrecorded: the client gets no byte that is not in the file.
+
+    The same if the upstream breaks off as well, behind one more piece (False) or without (None).
+    """
     from graphtape.cassettes.errors import CassetteWriteFailed
 
     class Full:
@@ -731,7 +735,9 @@ async def test_failing_disk_stops_the_traffic(rig: Any) -> None:
         await peer.request()
         await peer.send(SSE_HEAD + chunked(b"first", end=False))
         await go_on.wait()
-        await peer.send(chunked(b"second"))
+        if ends is not None:
+            await peer.send(chunked(b"second", end=ends))
+        peer.close()
 
     async with rig(script, wrap=wrap) as r:
         client = await r.get("/")

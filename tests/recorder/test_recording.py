@@ -135,12 +135,16 @@ async def test_values_of_the_environment(
         await run("http://h", tmp_path / "y.tape", redact_env=["NOT_SET"])
 
 
-async def test_what_was_written_is_synced(rig: Any, answering: Any, tmp_path: Any) -> None:
+async def test_what_was_written_is_synced(
+    rig: Any, answering: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within the interval, in another thread, and only when there is something new."""
     import threading
 
     from graphtape.cassettes.clock import FakeClock
     from graphtape.cassettes.writer import CassetteWriter
+    from graphtape.recorder import recording
+    from graphtape.recorder.syncing import DiskSync
 
     synced: list[int] = []
     done = asyncio.Event()
@@ -159,6 +163,14 @@ async def test_what_was_written_is_synced(rig: Any, answering: Any, tmp_path: An
             loop.call_soon_threadsafe(done.set)
 
     clock = FakeClock()
+    intervals: list[float] = []
+
+    class Disk(DiskSync):
+        def __init__(self, sync: Any, interval_s: float, failed: Any) -> None:
+            intervals.append(interval_s)
+            super().__init__(sync, interval_s, failed)
+
+    monkeypatch.setattr(recording, "DiskSync", Disk)
     async with rig(answering(OK), clock=clock, wrap=Spy, sync_interval=0.25) as r:
         await asyncio.wait_for(done.wait(), 5)
         done.clear()
@@ -166,4 +178,5 @@ async def test_what_was_written_is_synced(rig: Any, answering: Any, tmp_path: An
         await client.until(b"data: 1\n\n")
         await asyncio.wait_for(done.wait(), 5)
     assert threading.get_ident() not in synced
+    assert intervals == [0.25]
     assert CassetteWriter is not None

@@ -49,8 +49,10 @@ def disk() -> Disk:
 def syncing(disk: Disk) -> Iterator[Any]:
     made: list[DiskSync] = []
 
-    def make(interval_s: float = 0.0) -> DiskSync:
+    def make(interval_s: float = 0.0, *, stopping: threading.Event | None = None) -> DiskSync:
         made.append(DiskSync(disk.sync, interval_s, disk.errors.append))
+        if stopping is not None:
+            made[-1]._stopping = stopping
         made[-1].start()
         return made[-1]
 
@@ -73,6 +75,21 @@ def test_a_touch_is_followed_by_a_sync(disk: Disk, syncing: Any) -> None:
     sync.stop()
     assert len(disk.threads) == 2
     assert threading.get_ident() not in disk.threads
+
+
+def test_the_interval_lies_between_a_touch_and_its_sync(disk: Disk, syncing: Any) -> None:
+    """So long, and no longer, may what was written be lost with the power."""
+    waits: list[object] = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            return self.is_set()
+
+    sync = syncing(0.25, stopping=Stopping())
+    sync.touch()
+    disk.began()
+    assert waits == [0.25]
 
 
 def test_a_touch_after_a_rest(disk: Disk, syncing: Any) -> None:

@@ -89,6 +89,24 @@ async def test_an_action_that_adds_another() -> None:
     assert [word for word in log if word != "flush"] == ["a", "b", "c"]
 
 
+async def test_what_can_wait_for_the_clients() -> None:
+    """It comes after the actions of each flush, and not after one that failed."""
+    log: list[object] = []
+    fails = False
+
+    def flush() -> None:
+        if fails:
+            raise CassetteWriteFailed("x.tape", "disk full")
+
+    turn = FlushTurn(flush, lambda error: None, FakeClock().now_ns, flushed=lambda: log.append("flushed"))
+    turn.add(lambda: log.append("sent"))
+    turn.settle()
+    assert log == ["sent", "flushed"]
+    fails = True
+    turn.run()
+    assert log == ["sent", "flushed"]
+
+
 async def test_a_failed_flush_sends_nothing() -> None:
     """The actions are dropped, those who settle get the error, and the recorder is told."""
     error = CassetteWriteFailed("x.tape", "disk full")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
+import weakref
 
 import pytest
 
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.workbench import serving
-from graphtape.workbench.serving import loop_factory, run_until_stopped
+from graphtape.workbench.serving import YOUNG_OBJECTS, loop_factory, run_until_stopped, spare_the_collector
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -53,6 +55,29 @@ def test_server_that_fails() -> None:
 
     with pytest.raises(GraphtapeError, match="the port"):
         run_until_stopped(serve)
+
+
+def test_the_collector_is_spared() -> None:
+    """What lives as long as the server is not walked again; new garbage is still found."""
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
+    try:
+        spare_the_collector()
+        assert gc.get_freeze_count() > before
+        assert gc.get_threshold()[0] == YOUNG_OBJECTS
+        found = weakref.ref(owner := Cycle())
+        owner.itself = owner
+        del owner
+        gc.collect()
+        assert found() is None
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+
+
+class Cycle:
+    """Refers to itself."""
+
+    itself: Cycle
 
 
 def test_open_to_the_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
