@@ -90,7 +90,7 @@ class Capture:
         pass_on_failure: bool = False,
         watcher: Watcher | None = None,
     ) -> None:
-        self._writer = writer
+        self.writer = writer
         self._clock = clock
         self.redactor = redactor
         self._pass_on_failure = pass_on_failure
@@ -118,7 +118,7 @@ class Capture:
         """
         if self.failure is None:
             try:
-                self._writer.flush()
+                self.writer.flush()
             except CassetteError as error:
                 self.fail(error)
         if self.failure is not None and not self._pass_on_failure:
@@ -141,11 +141,6 @@ class Capture:
         if not self._pass_on_failure:
             raise self.failure
         return False
-
-    @property
-    def writer(self) -> Writer:
-        """The cassette; for `ExchangeCapture`."""
-        return self._writer
 
 
 class ExchangeCapture:
@@ -253,19 +248,28 @@ class ExchangeCapture:
 
     def chunk(self, data: bytes, *, delayed: bool = False) -> None:
         """A read from the upstream. `delayed`: the recorder had stopped reading, so it arrived earlier."""
+        # Called once per event, and therefore in one piece.
         if self._ended:
             return
         capture = self._capture
         tally = capture.tally
         at_ns = capture.now_ns()
-        self.response_bytes += len(data)
-        tally.response_bytes += len(data)
+        size = len(data)
+        self.response_bytes += size
+        tally.response_bytes += size
         if self._events is not None and (new := self._events.feed(data)):
             tally.events += new
             tally.last_event = self._events.last_name
         if self._answer is not None:
             data = self._answer.feed(data)
-        self._write(lambda writer: writer.chunk(self.number, at_ns, data, delayed))
+        if capture.failure is not None:
+            _ = capture.may_write  # raises, unless traffic may pass unrecorded
+            return
+        try:
+            capture.writer.chunk(self.number, at_ns, data, delayed)
+        except CassetteError as error:
+            capture.fail(error)
+            _ = capture.may_write
 
     def end(self, ending: Ending, detail: str = "") -> None:
         """The exchange is over."""

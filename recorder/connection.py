@@ -58,9 +58,14 @@ class Connected(ResponseHandler):
     arrived: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        ResponseHandler.data_received(self, data)  # once per event: `super()` would look it up each time
         if self.arrived is not None:
             self.arrived()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Nothing to do for a connection that was not paused: aiohttp would parse nothing, once per read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -224,6 +229,8 @@ class _Passing:
                     self.over = True
                 elif data:
                     take(data, False)
+                    if not payload._buffer and not payload._eof and payload._exception is None:
+                        break  # as nearly always: this was all, and asking again would cost as much
                 elif (error := payload.exception()) is not None:
                     self.over = UpstreamBroke(words_of(error))
                 else:

@@ -114,6 +114,11 @@ class Progress:
         self._skipped = 0
         self._line = ""
 
+    @property
+    def has_status(self) -> bool:
+        """Whether there is a status line to refresh."""
+        return self._is_terminal
+
     def watch(self, capture: Capture) -> None:
         """Show this capture from its first exchange on: before, the line on stdout that tells the address comes."""
         capture.watcher = self

@@ -246,7 +246,7 @@ class Recorder:
         )
         self._disk.start()
         turn = FlushTurn(
-            self._capture.flush, self._write_failed, self._clock.now_ns, flushed=self._after_flush
+            self._capture.flush, self._write_failed, self._clock.now_ns, flushed=self._after_flush()
         )
         self._proxy = Proxy(
             self._upstream,
@@ -265,11 +265,18 @@ class Recorder:
             await web.SockSite(self._runner, sock, backlog=1024).start()
         self._progress.watch(self._capture)
 
-    def _after_flush(self) -> None:
+    def _after_flush(self) -> Callable[[], None]:
         # After the clients' bytes, not before: it wakes the thread that syncs, which then wants the interpreter.
         assert self._disk is not None, "the recorder has not been started"
-        self._disk.touch()
-        self._progress.refresh()
+        touch, refresh = self._disk.touch, self._progress.refresh
+        if not self._progress.has_status:
+            return touch
+
+        def touch_and_refresh() -> None:
+            touch()
+            refresh()
+
+        return touch_and_refresh
 
     def _write_failed(self, error: CassetteError) -> None:
         if not self.failed.is_set():

@@ -37,6 +37,15 @@ class EventCounter:
         """Take the next read; return how many events it completed."""
         if not self._readable:
             return 0
+        if (
+            not self._open
+            and data.find(b"\r\n\r\n") == len(data) - 4
+            and data.startswith(b"event: ")
+            and data.count(b"\r\ndata: ") == 1
+        ):  # one whole event, as nearly every read of a live stream is
+            self.events += 1
+            self.last_name = data[7 : data.index(b"\r\n")].decode("utf-8", "replace")
+            return 1
         text = self._open + data if self._open else data
         if (usual := self._feed_usual(text)) is not None:
             return usual

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 from graphtape.cassettes.errors import CassetteError
 
-ALONE_NS = 100_000
-"""What comes sooner than this after a flush waits for company: about two events' worth of a busy recorder."""
+ALONE_NS = 50_000
+"""What comes sooner than this after a flush waits for company: about an event's worth of a busy recorder."""
 
 
 class FlushTurn:
@@ -53,8 +53,9 @@ class FlushTurn:
     def go(self) -> None:
         """Flush and run what was added: now if nothing was flushed just before, else at the end of this turn."""
         if not self._is_scheduled:
-            if self._now_ns() - self._flushed_ns >= ALONE_NS and not self._is_running:
-                self.run()
+            now_ns = self._now_ns()
+            if now_ns - self._flushed_ns >= ALONE_NS and not self._is_running:
+                self._run(now_ns)
             else:
                 self._is_scheduled = True
                 asyncio.get_running_loop().call_soon(self._end_of_turn)
@@ -75,7 +76,10 @@ class FlushTurn:
 
     def run(self) -> CassetteError | None:
         """As `settle`, for those to whom an error is none of their business: it is returned."""
-        self._flushed_ns = self._now_ns()
+        return self._run(self._now_ns())
+
+    def _run(self, now_ns: int) -> CassetteError | None:
+        self._flushed_ns = now_ns
         actions, self._actions = self._actions, []
         try:
             self._flush()

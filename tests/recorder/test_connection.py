@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from graphtape.recorder.connection import Connected, UpstreamBroke, UpstreamConnection, UpstreamFailed
 
@@ -76,6 +77,26 @@ async def test_reads_are_handed_on_where_they_arrive(made: Any) -> None:
     assert taken[4:] == [b"d.", b"|"]
     assert await task is True
     assert connection.is_reusable
+
+
+async def test_each_read_is_parsed_once(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking what has come does not wake the parser again, unless reading had been paused."""
+    protocol, connection = made
+    parsed: list[bytes] = []
+    inherited = ResponseHandler.data_received
+
+    def data_received(self: ResponseHandler, data: bytes) -> None:
+        parsed.append(data)
+        inherited(self, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", data_received)
+    protocol.data_received(HEAD)
+    task = await passing(connection, Taken())
+    protocol.data_received(chunk(b"a"))
+    protocol.data_received(chunk(b"b"))
+    assert parsed == [HEAD, chunk(b"a"), chunk(b"b")]
+    protocol.data_received(b"0\r\n\r\n")
+    assert await task is True
 
 
 async def test_a_head_without_a_body_yet(made: Any) -> None:

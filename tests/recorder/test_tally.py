@@ -39,6 +39,33 @@ def test_the_servers_own_form_at_every_cut() -> None:
         assert counter.last_name == "n3"
 
 
+@pytest.mark.parametrize(
+    ("read", "events", "name"),
+    [
+        (b"event: a\r\ndata: 1\r\nid: 1\r\n\r\n", 1, "a"),
+        (b"event: a\r\ndata: 1\r\ndata: 2\r\n\r\n", 1, "a"),
+        (b"event: a\r\n\r\n", 0, "b"),
+        (b"event: a\r\ndata: 1\r\n\r\nevent: c\r\ndata: 1\r\n\r\n", 2, "c"),
+        (b"\r\n\r\n", 0, "b"),
+        (b"eve", 0, "b"),
+    ],
+)
+def test_reads_of_one_event(read: bytes, events: int, name: str) -> None:
+    """A read that is one whole event has a lane of its own; what only looks like it counts as anywhere."""
+    counter = EventCounter()
+    assert counter.feed(b"event: b\r\ndata: 1\r\n\r\n") == 1
+    assert counter.feed(read) == events
+    assert counter.last_name == name
+
+
+def test_one_event_behind_an_open_one() -> None:
+    """What a cut event has left open is joined to it, not counted as a second one."""
+    counter = EventCounter()
+    assert counter.feed(b"event: a\r\nid: 3\r\n") == 0
+    assert counter.feed(b"event: b\r\ndata: 1\r\n\r\n") == 1
+    assert counter.last_name == "a"
+
+
 @pytest.mark.slow
 def test_a_large_event_in_many_reads() -> None:
     """An event of megabytes is counted once and not kept."""
