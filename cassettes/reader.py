@@ -59,6 +59,7 @@ _SEGMENTS_HELD: Final = 4
 _BLOCK: Final = int(FrameType.BLOCK)
 _CHUNK: Final = int(RecordType.CHUNK)
 _DIGEST_READ_BYTES: Final = 1 << 20
+_HEADS_KEPT: Final = 256
 _KNOWN_FRAMES: Final = frozenset(FrameType)
 
 
@@ -94,6 +95,7 @@ class Cassette:
         self._data_end = data_end
         self._decompressor = Decompressor()
         self._held: OrderedDict[int, tuple[list[RawRecord], list[int]]] = OrderedDict()
+        self._heads: dict[int, Response | None] = {}
         self.path: Final = source.path
         self.torn_at: Final = torn_at
         """Offset of the first byte that could not be read as recorded; None if the file ends with a whole frame."""
@@ -127,6 +129,7 @@ class Cassette:
     def close(self) -> None:
         """Release the file; idempotent."""
         self._held.clear()
+        self._heads.clear()
         self._source.close()
 
     def __enter__(self) -> Self:
@@ -226,11 +229,13 @@ class Cassette:
         return None
 
     def response(self, number: int) -> Response | None:
-        """The response head of an exchange; None if there was none."""
-        for record in self._records_of(number):
-            if isinstance(record.content, Response):
-                return record.content
-        return None
+        """The response head of an exchange; None if there was none. The last ones are kept: a replay asks again."""
+        if number not in self._heads:
+            if len(self._heads) >= _HEADS_KEPT:
+                self._heads.clear()
+            contents = (record.content for record in self._records_of(number))
+            self._heads[number] = next((one for one in contents if isinstance(one, Response)), None)
+        return self._heads[number]
 
     def iter_chunks(self, number: int, *, since_ns: int | None = None) -> Iterator[Chunk]:
         """The reads of a response body, in order, holding one segment of the file in memory.

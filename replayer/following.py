@@ -95,7 +95,7 @@ async def until_over(play: Play | None, clock: Clock) -> None:
                 await listener.changed()
 
 
-@dataclass
+@dataclass(slots=True)
 class Heartbeats:
     """The comments of one response, in order.
 

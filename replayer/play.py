@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import orjson
@@ -68,6 +67,15 @@ class Play:
         recorded_done_id: the id of its end in a recorded thread stream.
     """
 
+    # There is one for every open stream, and without slots so many attributes take five times the room.
+    __slots__ = (
+        "_above", "_assistant", "_assistant_of", "_end", "_frames", "_head", "_last_due", "_queued",
+        "_recorded_done_id", "_shift_ms", "_source_due", "_unique_ids", "_unseen_end", "after", "answer",
+        "begun", "body", "cancel_asked_ns", "cancellation", "cancelled_ns", "due", "final", "found_busy",
+        "ids", "on_disconnect", "options", "pace", "queued_ns", "rolled_back", "run", "run_id", "seen",
+        "started_ns", "tape", "thread_id", "watchers", "written",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -91,16 +99,18 @@ class Play:
         self.run = run
         self.seen = seen
         self.tape = seen.tape
-        self.options = options
+        self.options = run.asked_options if options == run.asked_options else options
         self.ids = ids
         self.run_id = run_id
         self.thread_id = thread_id
         self.started_ns = started_ns
         self.pace = pace
         self.answer = answer
-        self.body = run.body if body is None else body
+        # What it shares with the recording it does not keep a second time.
+        self.body = run.body if body is None or body == run.body else body
         self.found_busy = found_busy
         self._assistant_of = assistant
+        self._assistant: dict[str, str] | None = None
         self.after = after
         self.queued_ns = (
             pace.schedule([_queued_in_recording(run, seen, after)])[0] if after is not None else 0
@@ -136,10 +146,12 @@ class Play:
         self._head, self.due, self._end, self._source_due, self._last_due = seen.schedule(pace)
         self._unseen_end = self._end_told_elsewhere()
 
-    @cached_property
+    @property
     def assistant(self) -> dict[str, str]:
         """`graph_id` and `assistant_id`, as far as the recording shows them."""
-        return self._assistant_of(self)
+        if self._assistant is None:
+            self._assistant = self._assistant_of(self)
+        return self._assistant
 
     # --- times, on the session's clock ---
 
@@ -206,7 +218,7 @@ class Play:
         name = self.ids.apply_text(seen.name) if self.ids else seen.name
         return PlayedFrame(self._raw(seen), name, self._id_text(seen), seen.source)
 
-    @cached_property
+    @property
     def replaced(self) -> Mapping[bytes, bytes] | None:
         """Recorded ids and what stands in their places, if that is all that tells the run's bytes from its view's."""
         shifted = self._shift_ms or not self.seen.is_verbatim

@@ -6,9 +6,10 @@ Knows aiohttp and the clock. One rule: it decides nothing; what to send and when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -40,20 +41,20 @@ _A_MOMENT_NS = 1_000_000_000
 """How much later than the recorded client another may leave."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Sender:
     """Sends the answer to one client request.
 
     Args:
         started_ns: when the request came, on the session's clock.
-        finish_head: adds the headers of the moment (CORS) to a head.
+        finish_head: adds the headers of the moment (CORS) to a head, for a request.
     """
 
     request: web.Request
     session: Session
     clock: Clock
     started_ns: int
-    finish_head: Callable[[Head], Head]
+    finish_head: Callable[[web.Request, Head], Head]
     response: WireResponse | None = None
     """The response, once its head has been sent."""
     closes: bool = False
@@ -61,34 +62,40 @@ class Sender:
     breaker: Breaker | None = None
     """The fault that the user wants of this response."""
 
-    async def send(self, answer: Answer) -> web.StreamResponse:
+    def send(self, answer: Answer) -> Coroutine[Any, Any, web.StreamResponse]:
         """Send an answer, to its end or until the client leaves."""
         if self.request.method == "HEAD":
-            return await self._end(await self._open(answer.head), PlanEnd.CLOSE)
+            return self._head(answer)
+        return self._send(answer) if self.breaker is None else self._send_some(answer)
+
+    async def _head(self, answer: Answer) -> web.StreamResponse:
+        return await self._end(await self._open(answer.head), PlanEnd.CLOSE)
+
+    async def _send_some(self, answer: Answer) -> web.StreamResponse:
         try:
             return await self._send(answer)
         except BrokenOff as broken:
             assert self.response is not None
             return await self._end(self.response, broken.fault.end)
 
-    async def _send(self, answer: Answer) -> web.StreamResponse:
+    def _send(self, answer: Answer) -> Coroutine[Any, Any, web.StreamResponse]:
         match answer:
             case Reply():
-                return await self._reply(answer)
+                return self._reply(answer)
             case RunStream():
-                return await self._run_stream(answer)
+                return self._run_stream(answer.play, answer.head)
             case RunWait():
-                return await self._run_wait(answer)
+                return self._run_wait(answer)
             case JoinStream():
-                return await self._join_stream(answer)
+                return self._join_stream(answer)
             case ThreadStream():
-                return await self._thread_stream(answer)
+                return self._thread_stream(answer)
 
     async def _open(self, head: Head) -> WireResponse:
         if self.breaker is not None:
             # It may end before the length that was recorded.
             head = replace(head, headers=tuple(f for f in head.headers if f[0].lower() != b"content-length"))
-        self.response = response = WireResponse(self.finish_head(head), self.breaker)
+        self.response = response = WireResponse(self.finish_head(self.request, head), self.breaker)
         if self.closes:
             response.force_close()
         await response.prepare(self.request)
@@ -117,12 +124,12 @@ class Sender:
 
     # --- the stream of a run that this request started ---
 
-    async def _run_stream(self, answer: RunStream) -> web.StreamResponse:
+    async def _run_stream(self, play: Play, head: Head | None) -> web.StreamResponse:
         """The frames of a run, each as one HTTP chunk."""
-        play = answer.play
+        assert head is not None
         try:
             if play.pace.is_max:
-                response = await self._open(answer.head)
+                response = await self._open(head)
                 if response.is_chunked and self.breaker is None:
                     async for data in drive_framed(play, self.clock, self.session.blocks):
                         await response.write_framed(data)
@@ -134,7 +141,8 @@ class Sender:
                 head_ns = self.started_ns + play.head_ns - play.started_ns
                 queued = play.started_ns != self.started_ns
                 await self.clock.sleep_until(head_ns)
-                response = await self._open(answer.head)
+                response = await self._open(head)
+                head = None  # of a thousand streams that wait, it would be a thousand
                 heartbeats = (
                     Heartbeats.of_recording(play.seen.comments(), play.started_ns)
                     if play.plays_recorded_response and not queued

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from os import PathLike
-from typing import Unpack
+from typing import Any, Unpack
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -100,17 +100,11 @@ class _Mock:
             drop_connection(transport)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """What stands here while a stream is sent stands here for every open stream: as little as can be."""
         started_ns = self.clock.now_ns()
         host, target = _addressed(request)
         origin = request.headers.get("Origin")
-
-        def finish_head(head: Head) -> Head:
-            own = f"http://{host}" if host else ""
-            headers = tuple((name, self._location(name, value, own)) for name, value in head.headers)
-            ours = self.origins.apply(headers, origin, host=host, method=request.method)
-            return replace(head, headers=ours)
-
-        sender = Sender(request, self.session, self.clock, started_ns, finish_head)
+        sender = Sender(request, self.session, self.clock, started_ns, self._finish_head)
         what = f"{request.method} {shown_target(target)}"
         refused = self._refused(request, host, origin)
         if refused is not None:
@@ -129,17 +123,12 @@ class _Mock:
         except web.HTTPRequestEntityTooLarge:
             text = f"The request body is larger than {MAX_BODY_BYTES} bytes, which is all that a replay compares."
             return await self._send(sender, what, Reply(json_plan(413, {"detail": text}), note=text))
-        path, _, query = target.partition("?")
-        asked = Asked(
-            method=request.method,
-            path=path,
-            query=tuple(parse_qsl(query, keep_blank_values=True)),
-            headers={name.lower(): value for name, value in request.headers.items()},
-            body=body,
-            query_text=query,
-        )
+        asked = _asked(request, target, body)
+        del body
         try:
-            return await self._send(sender, what, answer_of(self.session, asked, started_ns))
+            sending = self._send(sender, what, answer_of(self.session, asked, started_ns))
+            del asked
+            return await sending
         except GraphtapeError as error:
             # E.g. damage in the cassette that only this read came upon.
             text = str(error)
@@ -157,6 +146,14 @@ class _Mock:
             return sender.response
         return await self._send(sender, what, Reply(json_plan(500, {"detail": text}), note=text))
 
+    def _finish_head(self, request: web.Request, head: Head) -> Head:
+        """A head with what only the moment knows: who asks, and under which name."""
+        host, _ = _addressed(request)
+        own = f"http://{host}" if host else ""
+        headers = tuple((name, self._location(name, value, own)) for name, value in head.headers)
+        origin = request.headers.get("Origin")
+        return replace(head, headers=self.origins.apply(headers, origin, host=host, method=request.method))
+
     def _location(self, name: bytes, value: bytes, own_origin: str) -> bytes:
         """A recorded location that points at the upstream points at the mock."""
         if own_origin and name.lower() in (b"location", b"content-location"):
@@ -166,12 +163,12 @@ class _Mock:
                     return rewritten
         return value
 
-    async def _send(self, sender: Sender, what: str, answer: Answer) -> web.StreamResponse:
+    def _send(self, sender: Sender, what: str, answer: Answer) -> Coroutine[Any, Any, web.StreamResponse]:
         stream = None if sender.request.method == "HEAD" else stream_of(answer, what)
         breaker = sender.breaker = self.session.next_breaker(*stream) if stream else None
         fault = "" if breaker is None else f"({breaker.fault.option} {breaker.fault.place})"
         self.log(" ".join(filter(None, (what, str(answer.head.status), answer.note, fault))))
-        return await sender.send(answer)
+        return sender.send(answer)
 
     def _refused(self, request: web.Request, host: str | None, origin: str | None) -> Reply | None:
         wrong_host = self.hosts.check(host)
@@ -200,6 +197,18 @@ def _addressed(request: web.Request) -> tuple[str | None, str]:
         authority, mark, query = authority.partition("?")
         return authority.rpartition("@")[2], f"/{mark}{query}" if mark else "/" + rest
     return host, target
+
+
+def _asked(request: web.Request, target: str, body: bytes) -> Asked:
+    path, _, query = target.partition("?")
+    return Asked(
+        method=request.method,
+        path=path,
+        query=tuple(parse_qsl(query, keep_blank_values=True)),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        query_text=query,
+    )
 
 
 def _place_of(error: Exception) -> str:
@@ -248,9 +257,9 @@ def make_app(
     mock = _Mock(session, options, options.clock or SystemClock(), log or (lambda _: None))
 
     @web.middleware
-    async def answer_all(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def answer_all(request: web.Request, handler: Handler) -> Coroutine[Any, Any, web.StreamResponse]:
         """Also what no route fits: `*` and the authority of a CONNECT are no paths."""
-        return await mock.handle(request)
+        return mock.handle(request)
 
     app = web.Application(
         client_max_size=MAX_BODY_BYTES,
@@ -258,6 +267,8 @@ def make_app(
         # A compressed request body is bytes like any other to the server, which finds no JSON in it.
         handler_args={**_HEAD_LIMITS, "logger": _silent, "auto_decompress": False},
     )
+    # Without a route aiohttp would keep an error of its own, and a chain of handlers, for each request.
+    app.router.add_route("*", "/{path:.*}", mock.handle)
     app[SESSION] = session
     app.on_response_prepare.append(shape_head)
     app.on_shutdown.append(mock.stop)

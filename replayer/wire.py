@@ -10,6 +10,7 @@ import socket
 import struct
 
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from multidict import CIMultiDict
 
@@ -51,13 +52,19 @@ class WireResponse(web.StreamResponse):
 
     def __init__(self, head: Head, breaker: Breaker | None = None) -> None:
         self._breaker = breaker
-        self._fields = text_headers(head.headers)
+        self._fields: list[tuple[str, str]] | None = text_headers(head.headers)
         plain = CIMultiDict((name, value) for name, value in self._fields if name.lower() not in _FRAMING)
         super().__init__(status=head.status, reason=head.reason, headers=plain)
         self._transport: asyncio.Transport | None = None
         self._protocol: BaseProtocol
         self.is_chunked = False
         """Whether the body goes out in HTTP chunks; known when the head has been sent."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head, and let go of it: a stream may be open for long, and thousands of them at once."""
+        writer = await super().prepare(request)
+        self.headers.clear()
+        return writer
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write as aiohttp does: one HTTP chunk.
@@ -106,6 +113,7 @@ class WireResponse(web.StreamResponse):
 
         aiohttp adds `Date`, `Server`, `Content-Type` and `Connection` of its own: only what frames the body stays.
         """
+        assert self._fields is not None
         http_1_0 = request.version < (1, 1)
         self._transport = request.transport
         self._protocol = request.protocol
@@ -139,6 +147,7 @@ class WireResponse(web.StreamResponse):
                 shaped.add("transfer-encoding", value)
         self.headers.clear()
         self.headers.extend(shaped)
+        self._fields = None
 
     async def write_framed(self, data: bytes | bytearray | memoryview) -> None:
         """Write HTTP chunks, framed already, and wait if the client does not read; only where `is_chunked`.
