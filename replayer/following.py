@@ -15,7 +15,7 @@ from typing import Self
 from graphtape.cassettes.clock import Clock
 from graphtape.replayer.framed import Blocks, chunk
 from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
-from graphtape.replayer.play import Play, PlayedFrame
+from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
 from graphtape.replayer.viewed import Comment
 
 _FRAMES_A_TURN = 64
@@ -100,7 +100,7 @@ class Heartbeats:
     """The comments of one response, in order.
 
     Args:
-        next_ns: when the next planned one is due.
+        next_ns: when the next one is due; that it comes before an event is for `before` to say.
         recorded: recorded ones with their due times, instead of planned ones.
     """
 
@@ -118,6 +118,10 @@ class Heartbeats:
         """Those of the recorded response."""
         return cls(0, [(started_ns + comment.at_ns, comment) for comment in comments])
 
+    def __post_init__(self) -> None:
+        if self.recorded is not None:
+            self.next_ns = self.recorded[0][0] if self.recorded else END_OF_TIME_NS
+
     def before(self, due_ns: int, source: int) -> tuple[int, bytes] | None:
         """The next one that goes out before an event: (due time, bytes)."""
         if self.recorded is None:
@@ -134,6 +138,8 @@ class Heartbeats:
             self.next_ns += HEARTBEAT_EVERY_NS
         else:
             self._position += 1
+            more = self._position < len(self.recorded)
+            self.next_ns = self.recorded[self._position][0] if more else END_OF_TIME_NS
 
 
 async def events_at_max(play: Play, position: int, listener: Listener) -> AsyncIterator[PlayedFrame]:

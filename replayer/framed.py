@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
-from graphtape.protocol.ids import places_of_ids
+from graphtape.protocol.ids import IdMap, places_of_ids
 
 BLOCK_BYTES = 1 << 18
 """A block ends with the event that reaches this size."""
@@ -40,13 +40,20 @@ class Block:
     """Where in `data` each event's chunk ends."""
     places: Mapping[bytes, array[int]]
     """Where in `data` each UUID and each 32-digit id stands."""
+    holds_ids: bytes
+    """1 for each event in which one of them stands, 0 for the others: most of them."""
 
     @classmethod
     def of(cls, first: int, events: Sequence[bytes]) -> Block:
         """Frame these events, the first of which has the position `first`."""
         chunks = [chunk(event) for event in events]
         data = b"".join(chunks)
-        return cls(first, data, array("I", accumulate(map(len, chunks))), _places(data))
+        ends, places = array("I", accumulate(map(len, chunks))), _places(data)
+        holds_ids = bytearray(len(ends))
+        for starts in places.values():
+            for start in starts:
+                holds_ids[bisect_right(ends, start)] = 1
+        return cls(first, data, ends, places, bytes(holds_ids))
 
     @property
     def stop(self) -> int:
@@ -68,6 +75,12 @@ class Block:
             for place in self.places[old]:
                 copy[place : place + size] = new
         return copy
+
+    def event(self, position: int, ids: IdMap) -> bytes:
+        """One event's chunk, with these ids, none of which changes a length, for recorded ones."""
+        at = position - self.first
+        data = self.data[self.ends[at - 1] if at else 0 : self.ends[at]]
+        return ids.apply(data) if self.holds_ids[at] else data
 
     def cut(self, data: bytes | bytearray, start: int, stop: int) -> bytes | bytearray | memoryview:
         """The part of `data`, this block's bytes under any ids, that holds the events from `start` to before `stop`."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.pacer import Timer
 from graphtape.replayer.following import Heartbeats
+from graphtape.replayer.framed import Block, Blocks
 from graphtape.replayer.play import Play
 
 _FRAMES_A_TURN = 64
@@ -31,6 +32,10 @@ class Outlet(Protocol):
         """
         ...
 
+    def send_chunk(self, data: bytes) -> bool:
+        """The same, of a frame that is an HTTP chunk already."""
+        ...
+
     async def drained(self) -> None:
         """Return when the client has caught up."""
         ...
@@ -44,16 +49,18 @@ async def send_paced(
     outlet: Outlet,
     *,
     shows: Callable[[str], bool] | None = None,
+    blocks: Blocks | None = None,
 ) -> None:
     """Send the frames from `position` on when they are due; returns at the end of the run.
 
     Args:
         shows: whether a frame of this name is sent; None for all.
+        blocks: where all frames can be had as HTTP chunks; None if the outlet takes none.
 
     Raises:
         ConnectionError: as the outlet.
     """
-    reader = _Reader(play, position, clock, heartbeats, outlet, shows=shows)
+    reader = _Reader(play, position, clock, heartbeats, outlet, shows=shows, blocks=blocks)
     play.watchers.add(reader.moved)
     try:
         while not await reader.paused():
@@ -65,6 +72,8 @@ async def send_paced(
 
 class _Reader:
     __slots__ = (
+        "_block",
+        "_blocks",
         "_clock",
         "_heartbeats",
         "_outlet",
@@ -86,6 +95,7 @@ class _Reader:
         outlet: Outlet,
         *,
         shows: Callable[[str], bool] | None,
+        blocks: Blocks | None,
     ) -> None:
         self._play = play
         self._position = position
@@ -93,6 +103,8 @@ class _Reader:
         self._heartbeats = heartbeats
         self._outlet = outlet
         self._shows = shows
+        self._blocks = blocks if play.replaced is not None else None
+        self._block: Block | None = None
         self._over = False
         self._timer: Timer | None = None
         self._paused: asyncio.Future[None] | None = None
@@ -134,35 +146,44 @@ class _Reader:
 
     def _send_due(self, now_ns: int) -> int | None:
         """Send what is due, and say when there is more; None at the end, or when the client does not keep up."""
-        play, heartbeats, send = self._play, self._heartbeats, self._outlet.send
-        frames, due, started_ns = play.seen.frames, play.due, play.started_ns
+        play, heartbeats = self._play, self._heartbeats
+        due, started_ns, cancelled_ns = play.due, play.started_ns, play.cancelled_ns
+        count = len(due)
         for _ in range(_FRAMES_A_TURN):
             position = self._position
-            if position < len(frames):
-                due_ns, source = started_ns + due[position], frames[position].source
-            else:
-                due_ns, source = play.end_ns, len(play.tape.events)
-            beat = heartbeats.before(due_ns, source)
-            if beat is not None:
-                due_ns = beat[0]
-            if play.cancelled_ns is not None and due_ns > play.cancelled_ns:
+            due_ns = started_ns + due[position] if position < count else play.end_ns
+            beat = None
+            if heartbeats.next_ns <= due_ns:
+                source = play.seen.frames[position].source if position < count else len(play.tape.events)
+                beat = heartbeats.before(due_ns, source)
+                if beat is not None:
+                    due_ns = beat[0]
+            if cancelled_ns is not None and due_ns > cancelled_ns:
                 self._over = True
                 return None
             if due_ns > now_ns:
                 return due_ns
             if beat is not None:
                 heartbeats.advance()
-                keeps_up = send(beat[1])
-            elif position >= len(frames):
+                keeps_up = self._outlet.send(beat[1])
+            elif position >= count:
                 self._over = True
                 return None
             else:
                 self._position = position + 1
-                if self._shows is None:
-                    keeps_up = send(play.raw(position))
-                else:
-                    frame = play.frame(position)
-                    keeps_up = not self._shows(frame.name) or send(frame.raw)
+                keeps_up = self._send_frame(position)
             if not keeps_up:
                 return None
         return now_ns
+
+    def _send_frame(self, position: int) -> bool:
+        play = self._play
+        if self._blocks is not None:
+            block = self._block
+            if block is None or not block.first <= position < block.stop:
+                block = self._block = self._blocks.at(play.seen, position)
+            return self._outlet.send_chunk(block.event(position, play.ids))
+        if self._shows is None:
+            return self._outlet.send(play.raw(position))
+        frame = play.frame(position)
+        return not self._shows(frame.name) or self._outlet.send(frame.raw)

@@ -338,7 +338,6 @@ class Play:
         """It is over: give back what is made again if somebody still reads it."""
         self._frames.clear()
         self.ids.forget_tables()
-        self.__dict__.pop("replaced", None)
 
     def cancelled_as(self, now_ns: int) -> Cancellation | None:
         """Why it did not end by itself; None if it did, or goes on."""

@@ -130,7 +130,7 @@ class Sender:
         try:
             if play.pace.is_max:
                 response = await self._open(head)
-                if response.is_chunked and self.breaker is None:
+                if response.takes_chunks:
                     async for data in drive_framed(play, self.clock, self.session.blocks):
                         await response.write_framed(data)
                 else:
@@ -148,7 +148,8 @@ class Sender:
                     if play.plays_recorded_response and not queued
                     else Heartbeats.planned(head_ns)
                 )
-                await send_paced(play, 0, self.clock, heartbeats, response)
+                blocks = self.session.blocks if response.takes_chunks else None
+                await send_paced(play, 0, self.clock, heartbeats, response, blocks=blocks)
             if _end_of(play) is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
                 await self._leaving(play)
             end = _end_of(play)

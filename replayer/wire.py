@@ -60,6 +60,11 @@ class WireResponse(web.StreamResponse):
         self.is_chunked = False
         """Whether the body goes out in HTTP chunks; known when the head has been sent."""
 
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether `send_chunk` and `write_framed` may be used; known when the head has been sent."""
+        return self.is_chunked and self._breaker is None
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the head, and let go of it: a stream may be open for long, and thousands of them at once."""
         writer = await super().prepare(request)
@@ -93,6 +98,14 @@ class WireResponse(web.StreamResponse):
         if frame:
             transport.write(chunk(frame) if self.is_chunked else frame)
         self.break_if_over()
+        return not self._protocol.writing_paused
+
+    def send_chunk(self, data: bytes) -> bool:
+        """As `send`, of an HTTP chunk that is framed already; only where `takes_chunks`."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        transport.write(data)
         return not self._protocol.writing_paused
 
     async def drained(self) -> None:
@@ -150,7 +163,7 @@ class WireResponse(web.StreamResponse):
         self._fields = None
 
     async def write_framed(self, data: bytes | bytearray | memoryview) -> None:
-        """Write HTTP chunks, framed already, and wait if the client does not read; only where `is_chunked`.
+        """Write HTTP chunks, framed already, and wait if the client does not read; only where `takes_chunks`.
 
         Raises:
             ConnectionResetError: the client has left.

@@ -42,6 +42,9 @@ def test_names(pairs: dict[str, str]) -> None:
     assert ids.in_place is not None
     named = Block.of(0, EVENTS).named(ids.in_place)
     assert named == b"".join(chunk(ids.apply(event)) for event in EVENTS)
+    block = Block.of(5, EVENTS)
+    assert [block.event(5 + at, ids) for at in range(4)] == [chunk(ids.apply(event)) for event in EVENTS]
+    assert block.holds_ids == bytes((1, 1, 1, 0))
 
 
 def test_nothing_to_name() -> None:

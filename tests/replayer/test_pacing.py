@@ -9,6 +9,7 @@ import pytest
 
 from graphtape.cassettes.clock import FakeClock
 from graphtape.replayer.following import Heartbeats
+from graphtape.replayer.framed import Blocks, chunk
 from graphtape.replayer.pacing import send_paced
 from graphtape.replayer.plan import HEARTBEAT
 
@@ -27,6 +28,9 @@ class Client:
     def send(self, frame: bytes) -> bool:
         self.got.append((self.clock.now_ns(), frame))
         return len(self.got) < self.takes
+
+    def send_chunk(self, data: bytes) -> bool:
+        return self.send(b"framed " + data)
 
     async def drained(self) -> None:
         await self.reads.wait()
@@ -62,6 +66,15 @@ async def test_events_when_they_are_due(kit: Any) -> None:
     ]
     assert clock.now_ns() == play.end_ns
     assert play.watchers == set()
+
+
+async def test_framed_events(kit: Any) -> None:
+    """Where the client takes HTTP chunks, the very events come as such, and a heartbeat is one of its own."""
+    play, clock = playing(kit, events=[(0, "values", 1), (6000, "values", 2)]), FakeClock()
+    client = Client(clock)
+    await send_paced(play, 0, clock, Heartbeats.planned(0), client, blocks=Blocks())
+    first, second = (b"framed " + chunk(frame.raw) for frame in play.frames())
+    assert [data for _, data in client.got] == [first, HEARTBEAT, second]
 
 
 async def test_from_the_middle_and_by_name(kit: Any) -> None:

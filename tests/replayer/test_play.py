@@ -187,3 +187,16 @@ def test_recorded_heartbeats_only_for_the_recorded_response(kit: Any) -> None:
     assert not playing(kit, speed=2).plays_recorded_response
     assert not playing(kit, idle=1.0).plays_recorded_response
     assert not playing(kit, answer="create").plays_recorded_response
+
+
+def test_a_play_is_small(kit: Any) -> None:
+    """One is kept for every open stream: no dictionary of attributes, and no copy of what the recording holds."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent", "input": "hi"}
+    recording.run(recording.thread(1), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    play = session.runs[kit.uid(2)]
+    assert not hasattr(play, "__dict__")
+    assert play.body is play.run.body
+    assert play.options is play.run.asked_options
