@@ -1,6 +1,6 @@
 """What the tests of the JavaScript clients share: npm packages, node scripts, recorders, comparable transcripts.
 
-The packages are installed when a test first asks for them. Without Node 20 these tests are skipped, and say so.
+The packages are installed when a test first asks for them. Without Node 20 these tests fail, and say so.
 """
 
 from __future__ import annotations
