@@ -133,11 +133,15 @@ async def cut_chunked(port: int) -> None:
 
 
 async def leave_the_answer(port: int, request: bytes) -> None:
-    """A hundred clients that leave inside the answer, by a reset."""
-    for _ in range(100):
+    """A hundred clients that leave inside the answer, by a reset, ten at a time."""
+
+    async def one() -> None:
         async with connected(port) as (reader, writer):
             writer.write(request)
             await asyncio.wait_for(reader.read(100), ANSWER_S)
+
+    for _ in range(10):
+        await asyncio.gather(*(one() for _ in range(10)))
 
 
 async def _upload(port: int, fields: bytes, pieces: AsyncIterator[bytes]) -> int:
