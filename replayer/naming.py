@@ -38,11 +38,11 @@ class Naming:
             body: what this client sent.
             again: how often this thread has played the run before.
         """
+        # The first to play it needs none of them, but waits for the events to be read anyway; and nobody else does yet.
+        found = self._all(run)
         if thread is None:
             scope = self._next_scope(f"run {run.order}")
-            pairs = (
-                {identifier: derive(identifier, scope, 0) for identifier in self._all(run)} if scope else {}
-            )
+            pairs = {identifier: derive(identifier, scope, 0) for identifier in found} if scope else {}
             return IdMap({**pairs, **_message_ids(run, body)})
         recorded = run.thread
         if recorded is not None and recorded.thread_id not in thread.scopes:
@@ -50,10 +50,10 @@ class Naming:
         scope = thread.scope(recorded)
         if again:
             # Ids that stood before this run (messages of the history, an interrupted task) stay what they are.
-            for identifier in self._all(run) - self._earlier(recorded, run):
+            for identifier in found - self._earlier(recorded, run):
                 thread.ids[identifier] = derive(identifier, scope, again)
         if scope:
-            for identifier in self._all(run):
+            for identifier in found:
                 thread.ids.setdefault(identifier, derive(identifier, scope, 0))
         if recorded is not None:
             thread.ids[recorded.thread_id] = thread.thread_id
@@ -66,7 +66,7 @@ class Naming:
         return scope
 
     def _all(self, run: RecordedRun) -> frozenset[str]:
-        """Every id that a run's events show; looked for once, and only when a second conversation needs it."""
+        """Every id that a run's events show; looked for once, when it is first played."""
         if run.order not in self._found:
             found = {identifier for identifier in (run.run_id, run.thread_id) if identifier}
             if run.tape is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from graphtape.replayer.naming import Naming
 from graphtape.replayer.thread import SessionThread
 
@@ -53,6 +55,14 @@ def test_stateless_runs(kit: Any) -> None:
     naming = Naming()
     assert naming.ids_of(run, None, body={}, again=0).pairs == {}
     assert naming.ids_of(run, None, body={}, again=0).pairs.keys() == {kit.uid(2)}
+
+
+def test_later_plays_search_no_events(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are looked for when a run is first played, so that no later client waits for it."""
+    run, naming = recorded(kit), Naming()
+    naming.ids_of(run, thread(kit, 1), body={}, again=0)
+    monkeypatch.delattr("graphtape.replayer.naming.harvest_events")
+    assert len(naming.ids_of(run, thread(kit, 8), body={}, again=0).pairs) == 5
 
 
 def test_again_in_one_thread(kit: Any) -> None:
