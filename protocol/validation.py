@@ -67,8 +67,11 @@ class _Place(NamedTuple):
 class _Fault(NamedTuple):
     keyword: str
     words: str
+    """What is said of the value; of which text is made only when it is said, since one of several rules may fit."""
     value: object
     place: _Place
+    missing: str | None = None
+    """The member that is not there, of which it is said instead."""
 
 
 _TYPES: Final[Mapping[str, Callable[[object], bool]]] = {
@@ -93,8 +96,9 @@ def violation(value: object, rule: Rule) -> str | None:
     fault = next(_faults(value, rule, _Place("schema", "")), None)
     if fault is None:
         return None
+    subject = format_json(fault.value if fault.missing is None else fault.missing)
     return (
-        f'{fault.words}\n\nFailed validating "{fault.keyword}" in {fault.place.rule}\n\n'
+        f'{subject} {fault.words}\n\nFailed validating "{fault.keyword}" in {fault.place.rule}\n\n'
         f"On instance{fault.place.value}:\n    {format_json(fault.value)}"
     )
 
@@ -103,7 +107,7 @@ def _faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:
     if rule.reference:
         place = _Place(f'schema["components"]["schemas"]["{rule.reference}"]', place.value)
     if rule.types and not any(_TYPES[name](value) for name in rule.types):
-        yield _Fault("type", f"{format_json(value)} is not of type {_listed(rule.types)}", value, place)
+        yield _Fault("type", f"is not of type {_listed(rule.types)}", value, place)
         return
     yield from _scalar_faults(value, rule, place)
     for position, one in enumerate(rule.all_of):
@@ -117,35 +121,35 @@ def _faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:
         right = sum(next(_faults(value, one, place), None) is None for one in rules)
         if rules and not 0 < right <= most:
             words = (_UNDER_SEVERAL if right else _UNDER_NONE).format(keyword=keyword)
-            yield _Fault(keyword, f"{format_json(value)} {words}", value, place)
+            yield _Fault(keyword, words, value, place)
 
 
 def _scalar_faults(value: object, rule: Rule, place: _Place) -> Iterator[_Fault]:
     if rule.enum and value not in rule.enum:
-        yield _Fault("enum", f"{format_json(value)} is not one of {_candidates(rule.enum)}", value, place)
+        yield _Fault("enum", f"is not one of {_candidates(rule.enum)}", value, place)
     if isinstance(value, int | float) and not isinstance(value, bool):
         if rule.maximum is not None and value > rule.maximum:
-            words = f"{format_json(value)} is greater than the maximum of {rule.maximum}"
+            words = f"is greater than the maximum of {rule.maximum}"
             yield _Fault("maximum", words, value, place)
         if rule.minimum is not None and value < rule.minimum:
-            words = f"{format_json(value)} is less than the minimum of {rule.minimum}"
+            words = f"is less than the minimum of {rule.minimum}"
             yield _Fault("minimum", words, value, place)
     if isinstance(value, str):
         if rule.max_length is not None and len(value) > rule.max_length:
-            words = f"{format_json(value)} is longer than {rule.max_length} characters"
+            words = f"is longer than {rule.max_length} characters"
             yield _Fault("maxLength", words, value, place)
         if rule.min_length is not None and len(value) < rule.min_length:
             plural = "" if rule.min_length == 1 else "s"
-            words = f"{format_json(value)} is shorter than {rule.min_length} character{plural}"
+            words = f"is shorter than {rule.min_length} character{plural}"
             yield _Fault("minLength", words, value, place)
 
 
 def _member_faults(value: Mapping[str, object], rule: Rule, place: _Place) -> Iterator[_Fault]:
     for name in rule.required:
         if name not in value:
-            yield _Fault("required", f"{format_json(name)} is a required property", value, place)
+            yield _Fault("required", "is a required property", value, place, name)
     if rule.most_members is not None and len(value) > rule.most_members:
-        words = f"{format_json(value)} has more than {rule.most_members} properties"
+        words = f"has more than {rule.most_members} properties"
         yield _Fault("maxProperties", words, value, place)
     for name in sorted(rule.properties):
         if name in value:

@@ -162,3 +162,9 @@ def test_a_deeply_nested_value_is_printed_in_bounded_depth() -> None:
     said = violation(value, TEXT)
     assert said is not None
     assert "..." in said
+
+
+def test_a_value_that_is_right_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several rules one fits: that the others do not is nothing to say, however large the value."""
+    monkeypatch.delattr("graphtape.protocol.validation.format_json")
+    assert violation(["large"], Rule(any_of=(TEXT, NAMED, Rule(("array",))))) is None
