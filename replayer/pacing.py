@@ -63,7 +63,10 @@ async def send_paced(
     reader = _Reader(play, position, clock, heartbeats, outlet, shows=shows, blocks=blocks)
     play.watchers.add(reader.moved)
     try:
-        while not await reader.paused():
+        while True:
+            await reader.paused()
+            if reader.is_over:
+                return
             await outlet.drained()
     finally:
         play.watchers.discard(reader.moved)
@@ -77,12 +80,12 @@ class _Reader:
         "_clock",
         "_heartbeats",
         "_outlet",
-        "_over",
         "_paused",
         "_play",
         "_position",
         "_shows",
         "_timer",
+        "is_over",
         "moved",
     )
 
@@ -105,20 +108,23 @@ class _Reader:
         self._shows = shows
         self._blocks = blocks if play.replaced is not None else None
         self._block: Block | None = None
-        self._over = False
+        self.is_over = False
         self._timer: Timer | None = None
         self._paused: asyncio.Future[None] | None = None
         self.moved: Callable[[], None] = self._look_again
 
-    async def paused(self) -> bool:
-        """Send what is due until the client does not keep up (False), or the run is over (True)."""
-        now_ns = self._clock.now_ns()
-        due_ns = self._send_due(now_ns)
-        if due_ns is not None:
-            self._paused = asyncio.get_running_loop().create_future()
+    def paused(self) -> asyncio.Future[None]:
+        """Send what is due until the client does not keep up, or the run is over: then it is done.
+
+        No coroutine, of which there would be one for every open stream.
+        """
+        due_ns = self._send_due(self._clock.now_ns())
+        self._paused = paused = asyncio.get_running_loop().create_future()
+        if due_ns is None:
+            paused.set_result(None)
+        else:
             self._timer = self._clock.call_at(due_ns, self._step)
-            await self._paused
-        return self._over
+        return paused
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -159,7 +165,7 @@ class _Reader:
                 if beat is not None:
                     due_ns = beat[0]
             if cancelled_ns is not None and due_ns > cancelled_ns:
-                self._over = True
+                self.is_over = True
                 return None
             if due_ns > now_ns:
                 return due_ns
@@ -167,7 +173,7 @@ class _Reader:
                 heartbeats.advance()
                 keeps_up = self._outlet.send(beat[1])
             elif position >= count:
-                self._over = True
+                self.is_over = True
                 return None
             else:
                 self._position = position + 1
