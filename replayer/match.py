@@ -13,6 +13,7 @@ from typing import Any, Literal
 from graphtape.cassettes.runs import RecordedRun, RecordedThread
 from graphtape.protocol.aspects import Difference, differences
 from graphtape.protocol.errors import ViewRefused
+from graphtape.protocol.ids import is_uuid
 from graphtape.protocol.modes import StreamOptions
 
 MatchMode = Literal["strict", "nearest"]
@@ -32,6 +33,13 @@ class RunQuery:
     """The recorded thread that the session's thread plays, once its first run has decided."""
     next_step: int = 0
     """The step of that thread that comes next."""
+    origin: RecordedThread | None = None
+    """The recorded thread whose id, or whose creation, the session's thread has: where refusals are looked for."""
+
+    @property
+    def home(self) -> RecordedThread | None:
+        """The recorded thread that the session's thread stands for, as far as anything says."""
+        return self.thread or self.origin
 
     @property
     def assistant(self) -> str:
@@ -127,6 +135,7 @@ class Matcher:
             others.sort(key=lambda run: run.step != 0)
         others.sort(key=lambda run: used.get(run.order, 0))
         preferred = [
+            *_refused_next(equal, query, used),
             *sorted(ahead, key=lambda run: (run.step, *_likeness(run, query))),
             *sorted(behind, key=lambda run: (run.step, *_likeness(run, query))),
             *others,
@@ -187,17 +196,48 @@ class Matcher:
 _REFUSED_FOR_ITS_BODY = (400, 422)
 """Statuses of refusals that depend on the request alone, not on what else is going on."""
 
+_REFUSED_FOR_ITS_THREAD = (404, 409)
+"""Statuses of refusals that depend on the thread: it was not there, or busy."""
+
 
 def _without_refusals_of_others(equal: list[RecordedRun], query: RunQuery) -> list[RecordedRun]:
     """Without the recorded refusals of other bodies; only those of this very body, if it was never taken.
 
-    What a run is not compared by may be just what was refused.
+    What a run is not compared by may be just what was refused. Nor are there refusals of other threads, where the body
+    was taken: this one is there, and what it is busy with the session knows.
     """
+    equal = [run for run in equal if not _refused_for_another_thread(run, query)] or equal
     refused = [run for run in equal if run.call.summary.status in _REFUSED_FOR_ITS_BODY]
     own = [run for run in equal if run.body == query.body]
     if own and all(run in refused for run in own):
         return own
     return [run for run in equal if run not in refused or run in own] or equal
+
+
+def _refused_for_another_thread(run: RecordedRun, query: RunQuery) -> bool:
+    if run.thread_id is None or not run.refused:
+        return False
+    if run.call.summary.status in _REFUSED_FOR_ITS_THREAD:
+        return query.home is None or run.thread_id != query.home.thread_id
+    return not is_uuid(run.thread_id)
+
+
+def _refused_next(equal: list[RecordedRun], query: RunQuery, used: Mapping[int, int]) -> list[RecordedRun]:
+    """Refusals of this very request on this very thread, recorded before the thread's next step and not yet given."""
+    if query.home is None:
+        return []
+    steps = [step.call.order for step in query.home.steps]
+    played, coming = steps[: query.next_step], steps[query.next_step :]
+    return [
+        run
+        for run in equal
+        if run.call.summary.status in _REFUSED_FOR_ITS_THREAD
+        and run.thread_id == query.home.thread_id
+        and run.body == query.body
+        and not used.get(run.order)
+        and (not played or run.call.order > played[-1])
+        and (not coming or run.call.order < coming[0])
+    ]
 
 
 def _likeness(run: RecordedRun, query: RunQuery) -> tuple[bool, bool, bool]:

@@ -294,6 +294,7 @@ class Session:
             options=options,
             thread=thread.recorded if thread is not None else None,
             next_step=thread.next_step if thread is not None else 0,
+            origin=thread.origin if thread is not None else None,
         )
         chosen = self._matcher.choose(query, self.tapes.runs, self._used)
         if not isinstance(chosen, Match):

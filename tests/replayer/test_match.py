@@ -178,18 +178,52 @@ def test_recorded_refusal_matches(kit: Any) -> None:
 
 
 def test_refusal_of_what_is_not_compared(kit: Any) -> None:
-    """A recorded refusal answers the very body that was refused, and no other; 409 is no refusal of the body."""
+    """A recorded refusal answers the very body that was refused, and no other."""
     recording = kit.recording()
     thread_id = recording.thread(1)
     path = f"/threads/{thread_id}/runs/stream"
     hook = {"webhook": "http://nowhere.invalid/"}
     recording.json("POST", path, {"detail": "no"}, body("hi", **hook), status=422)
     recording.run(thread_id, kit.uid(2), body("hi"))
-    recording.json("POST", path, {"detail": "busy"}, body("hi"), status=409)
     tapes = kit.tapes(recording)
     assert numbers(tapes, query(body("hi", **hook)), 2) == [0, 0]
-    assert numbers(tapes, query(body("hi")), 2) == [1, 2]
+    assert numbers(tapes, query(body("hi")), 2) == [1, 1]
     assert numbers(tapes, query(body("hi", webhook="http://elsewhere.invalid/")), 1) == [1]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_refusal_of_another_thread(kit: Any, status: int) -> None:
+    """That a thread was not there, or busy, is no answer to a run of another one, however early it was recorded."""
+    recording = kit.recording()
+    busy, other = recording.thread(1), recording.thread(2)
+    recording.run(busy, kit.uid(11), body("first"))
+    recording.json("POST", f"/threads/{busy}/runs/stream", {"detail": "no"}, body("hi"), status=status)
+    recording.run(other, kit.uid(12), body("hi"))
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi")), 2) == [2, 2]
+    assert numbers(tapes, query(body("hi"), thread=tapes.threads[other]), 2) == [2, 2]
+    assert numbers(tapes, query(body("hi"), thread=tapes.threads[busy], next_step=1), 2) == [1, 2]
+
+
+def test_refusal_of_this_thread_comes_when_it_came(kit: Any) -> None:
+    """A thread that was refused before its first run is refused there again, once, and not later in its life."""
+    recording = kit.recording()
+    thread_id = kit.uid(1)
+    recording.json("POST", f"/threads/{thread_id}/runs/stream", {"detail": "no"}, body("hi"), status=404)
+    recording.run(thread_id, kit.uid(11), body("hi"))
+    tapes = kit.tapes(recording)
+    here = tapes.threads[thread_id]
+    assert numbers(tapes, query(body("hi"), origin=here), 2) == [0, 1]
+    assert numbers(tapes, query(body("hi"), thread=here), 2) == [0, 1]
+    assert numbers(tapes, query(body("hi"), thread=here, next_step=1), 1) == [1]
+
+
+def test_refusal_of_a_bad_thread_id(kit: Any) -> None:
+    """That a thread's id was no UUID says nothing of the body."""
+    recording = kit.recording()
+    recording.json("POST", "/threads/xyz/runs/stream", {"detail": "badly formed"}, body("hi"), status=400)
+    recording.run(recording.thread(1), kit.uid(11), body("hi", metadata={"a": 1}))
+    assert numbers(kit.tapes(recording), query(body("hi")), 2) == [1, 1]
 
 
 @pytest.mark.parametrize("mode", ["strict", "nearest"])
