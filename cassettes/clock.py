@@ -48,12 +48,7 @@ class SystemClock:
     async def sleep_until(self, due_ns: int) -> None:
         if due_ns <= time.monotonic_ns():
             return
-        woken = asyncio.get_running_loop().create_future()
-        timer = self.call_at(due_ns, lambda _: _wake(woken))
-        try:
-            await woken
-        finally:
-            timer.cancel()
+        await until_called(self, due_ns)
 
     def call_at(self, due_ns: int, step: Step) -> Timer:
         loop = asyncio.get_running_loop()
@@ -100,12 +95,7 @@ class FakeClock:
         elif due_ns <= self._now_ns:
             self.slept.append(due_ns)
         else:
-            woken = asyncio.get_running_loop().create_future()
-            timer = self.call_at(due_ns, lambda _: _wake(woken))
-            try:
-                await woken
-            finally:
-                timer.cancel()
+            await until_called(self, due_ns)
 
     def call_at(self, due_ns: int, step: Step) -> Timer:
         timer = Timer(step)
@@ -127,6 +117,11 @@ class FakeClock:
             self._wait(due_ns, timer)
 
 
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
+async def until_called(clock: Clock, due_ns: int) -> None:
+    """Wait for what `call_at` calls: how a clock that can call lets coroutines sleep."""
+    woken = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(due_ns, lambda _: None if woken.done() else woken.set_result(None))
+    try:
+        await woken
+    finally:
+        timer.cancel()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from graphtape.cassettes.clock import until_called
 from graphtape.cassettes.pacer import Step, Timer
 
 _ROUNDS = 6
@@ -47,12 +48,7 @@ class SteppedClock:
 
     async def sleep_until(self, due_ns: int) -> None:
         if due_ns > self._now_ns:
-            sleeper = asyncio.get_running_loop().create_future()
-            timer = self.call_at(due_ns, lambda _: None if sleeper.done() else sleeper.set_result(None))
-            try:
-                await sleeper
-            finally:
-                timer.cancel()
+            await until_called(self, due_ns)
 
     def call_at(self, due_ns: int, step: Step) -> Timer:
         timer = Timer(step)
