@@ -141,11 +141,6 @@ class Redactor:
         return self._values.forms
 
     @property
-    def knows_values(self) -> bool:
-        """True if the user named values."""
-        return bool(self._values)
-
-    @property
     def reads_responses(self) -> bool:
         """True if response bodies are looked at; then they should come without a content coding."""
         return self._echo or bool(self._values)
