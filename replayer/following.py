@@ -18,7 +18,7 @@ from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS
 from graphtape.replayer.play import END_OF_TIME_NS, Play, PlayedFrame
 from graphtape.replayer.viewed import Comment
 
-_FRAMES_A_TURN = 64
+FRAMES_A_TURN = 64
 """Frames that are sent without waiting before other connections have their turn."""
 
 
@@ -174,7 +174,7 @@ def _framed(play: Play, position: int, blocks: Blocks) -> tuple[bytes | bytearra
     if play.replaced is not None:
         block = blocks.at(play.seen, position)
         return block.cut(block.named(play.replaced), position, block.stop), block.stop
-    stop = min(position + _FRAMES_A_TURN, play.count)
+    stop = min(position + FRAMES_A_TURN, play.count)
     return b"".join(chunk(play.raw(at)) for at in range(position, stop)), stop
 
 
@@ -187,6 +187,6 @@ async def drive(play: Play, clock: Clock) -> AsyncIterator[PlayedFrame]:
             return
         play.advance(position + 1)
         yield play.frame(position)
-        if position % _FRAMES_A_TURN == _FRAMES_A_TURN - 1:
+        if position % FRAMES_A_TURN == FRAMES_A_TURN - 1:
             await others_turn()
     play.complete()

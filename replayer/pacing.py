@@ -13,12 +13,9 @@ from typing import Protocol
 
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.pacer import Timer
-from graphtape.replayer.following import Heartbeats
+from graphtape.replayer.following import FRAMES_A_TURN, Heartbeats
 from graphtape.replayer.framed import Block, Blocks
 from graphtape.replayer.play import Play
-
-_FRAMES_A_TURN = 64
-"""Frames that are sent without waiting before other connections have their turn."""
 
 
 class Outlet(Protocol):
@@ -155,7 +152,7 @@ class _Reader:
         play, heartbeats = self._play, self._heartbeats
         due, started_ns, cancelled_ns = play.due, play.started_ns, play.cancelled_ns
         count = len(due)
-        for _ in range(_FRAMES_A_TURN):
+        for _ in range(FRAMES_A_TURN):
             position = self._position
             due_ns = started_ns + due[position] if position < count else play.end_ns
             beat = None

@@ -150,12 +150,13 @@ class Sender:
                 )
                 blocks = self.session.blocks if response.takes_chunks else None
                 await send_paced(play, 0, self.clock, heartbeats, response, blocks=blocks)
-            if _end_of(play) is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
-                await self._leaving(play)
             end = _end_of(play)
             if end is PlanEnd.BREAK and play.run.call.summary.ending is Ending.CLIENT_LEFT:
-                # The recorded client left here, and so does this one, by being cut off.
-                self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
+                await self._leaving(play)
+                end = _end_of(play)
+                if end is PlanEnd.BREAK:
+                    # The recorded client left here, and so does this one, by being cut off.
+                    self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
             return await self._end(response, end)
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
