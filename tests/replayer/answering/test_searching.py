@@ -16,15 +16,6 @@ def create(kit: Any, session: Any, body: Any = None, now_ms: float = 0) -> Any:
     return kit.ask(session, "POST", "/threads", {} if body is None else body, now_ms=now_ms)
 
 
-@pytest.fixture
-def two_creations(kit: Any) -> Any:
-    recording = kit.recording()
-    recording.thread(1)
-    recording.thread(2, {"metadata": {"kind": "b"}})
-    recording.thread(3)
-    return recording
-
-
 @pytest.mark.parametrize("what", ["search", "count"])
 def test_overview_with_no_json(kit: Any, what: str) -> None:
     """A search whose body is no JSON is refused in the server's words."""

@@ -24,15 +24,6 @@ def thread_ids(kit: Any, session: Any, count: int, body: Any = None) -> list[str
     return [kit.value(create(kit, session, body))["thread_id"] for _ in range(count)]
 
 
-@pytest.fixture
-def two_creations(kit: Any) -> Any:
-    recording = kit.recording()
-    recording.thread(1)
-    recording.thread(2, {"metadata": {"kind": "b"}})
-    recording.thread(3)
-    return recording
-
-
 def test_nth_creation(kit: Any, two_creations: Any) -> None:
     """The n-th creation gets the id of the n-th recorded one; later ones derived ids of the same version and order."""
     first, second, third, fourth = thread_ids(kit, kit.session(two_creations), 4)
