@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
-from graphtape.tests.hostile.requests import CLOSE, HOST, RUN, post
+from graphtape.tests.hostile.requests import CLOSE, HOST, RUN, Row, post
 
 ANSWER_S = 30.0
 MEGABYTE = 1 << 20
@@ -53,6 +53,23 @@ async def answer(port: int, data: bytes) -> bytes:
 def status(response: bytes) -> int:
     """The status of a response, 0 for none."""
     return int(response[9:12]) if response.startswith(b"HTTP/1.") else 0
+
+
+async def wrong_answers(
+    port: int, rows: Iterable[Row], right: Callable[[Row], Collection[int]]
+) -> dict[str, bytes]:
+    """Send each request; by name, the beginning of the answers that are not right, or hold a header of the attacker.
+
+    Args:
+        rows: the requests.
+        right: the statuses that are right for a request.
+    """
+    wrong: dict[str, bytes] = {}
+    for row in rows:
+        got = await answer(port, row.data)
+        if status(got) not in right(row) or b"\nevil: 1" in got.partition(b"\r\n\r\n")[0].lower():
+            wrong[row.name] = got[:500]
+    return wrong
 
 
 # --- the table: name -> what the client does, on a port ---
