@@ -162,8 +162,8 @@ class Proxy:
     def shaper(self) -> Shaper | None:
         return self._shaper
 
-    def response_headers(self, headers: Headers, origin: str | None, host: str) -> Headers:
-        """The upstream's headers as this client gets them."""
+    def response_headers(self, headers: Headers, origin: str | None, host: str, method: str) -> Headers:
+        """The upstream's headers as this client gets them, which asked with `method`."""
         passed = tuple(
             (
                 name,
@@ -173,7 +173,7 @@ class Proxy:
             )
             for name, value in headers
         )
-        return self._origins.apply(passed, origin, host=host)
+        return self._origins.apply(passed, origin, host=host, method=method)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -190,7 +190,7 @@ class Relay:
                 502, f"the upstream's response head is larger than {LARGEST_HEAD_BYTES} bytes"
             )
         exchange.response(message.code, message.reason, message.raw_headers)
-        passed = self._proxy.response_headers(message.raw_headers, self._origin, self._host)
+        passed = self._proxy.response_headers(message.raw_headers, self._origin, self._host, method)
         passage = (
             Passage.AS_IT_IS
             if self._shape is None
@@ -408,7 +408,7 @@ class Relay:
         self._exchange.chunk(body)
         self._exchange.end(Ending.UNREACHED, detail)
         turn, answer = self._proxy.turn, self._answer
-        passed = self._proxy.response_headers(headers, self._origin, self._host)
+        passed = self._proxy.response_headers(headers, self._origin, self._host, self._request.method)
         turn.add(partial(answer.head, status, reason, passed))
         turn.add(partial(answer.body, body))
         turn.add(answer.finish)

@@ -142,14 +142,15 @@ async def test_location_on_the_upstream_becomes_the_proxys(rig: Any, opened: Any
         (
             "OPTIONS",
             b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n"
+            b"access-control-allow-private-network: true\r\n\r\n",
         ),
     ],
 )
 async def test_answers_without_a_body(
     rig: Any, answering: Any, method: Any, response: Any, expected: Any
 ) -> None:
-    """HEAD, 204, 304, empty bodies and any method: the head as it came, and the connection stays."""
+    """HEAD, 204, 304, empty bodies and any method: the head as it came, CORS aside, and the connection stays."""
     async with rig(answering(response)) as r:
         client = await r.get("/", method=method)
         assert await client.head() == expected
@@ -659,6 +660,26 @@ async def test_preflight_is_answered_here(rig: Any, answering: Any) -> None:
         )
         assert b"access-control-allow-methods: DELETE, GET" in await client.head()
         assert r.upstream.connections == 0
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_options_that_is_no_preflight(rig: Any, answering: Any, answers: bool) -> None:
+    """As the server tells every OPTIONS about private networks, last of all; a foreign page is told nothing.
+
+    The same if the recorder answers in the place of an upstream that is not there (False).
+    """
+    told = b"access-control-allow-private-network: true\r\n"
+    response = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\nvary: Origin\r\n" + told + b"\r\n"
+    async with rig(answering(response)) as r:
+        if not answers:
+            await r.upstream.stop()
+        for number, (fields, is_told) in enumerate(
+            [((), True), (("Origin: http://localhost:1",), True), (("Origin: https://evil.example",), False)]
+        ):
+            head = await (await r.get("/threads", *fields, method="OPTIONS")).head()
+            assert head.count(told) == is_told
+            assert head.endswith(told + b"\r\n") is is_told
+            await r.ended(number + 1)
 
 
 async def test_credentials_reach_the_upstream_and_nothing_else(rig: Any, opened: Any, answering: Any) -> None:
