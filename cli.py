@@ -47,6 +47,14 @@ class Command(click.Command):
 
     failed_code = 1
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if error.ctx is None:  # of an option without its value: click says it without the usage
+                raise click.UsageError(error.message, ctx) from None
+            raise
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
             with formatter.section("Examples"):
@@ -56,7 +64,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except UsageMistake as error:
-            raise Failure(str(error), exit_code=2) from None
+            raise click.UsageError(str(error), ctx) from None
         except GraphtapeError as error:
             raise Failure(str(error), exit_code=self.failed_code) from None
 
@@ -85,6 +93,8 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def _meant(self, ctx: click.Context, name: str) -> str:
+        if name == "help":
+            return "Help is an option: graphtape --help, and graphtape COMMAND --help."
         if name.endswith(".tape") or Path(name).is_file():
             return f"To look into a cassette: graphtape ls {name}"
         if name.startswith(("http://", "https://")):
@@ -119,6 +129,14 @@ class CassettePath(click.ParamType[Any]):
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("the name of a cassette is empty", param, ctx)
+        if value.startswith(("http://", "https://")):
+            self.fail(
+                f"{value} is a server, not a cassette; to record it: graphtape record {value} -o FILE.tape",
+                param,
+                ctx,
+            )
         path = Path(value)
         if path.is_dir():
             inside = sorted(path.glob("*.tape"))
@@ -136,6 +154,31 @@ def _alike(path: Path) -> str:
         return f" (nor a directory {path.parent})"
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f". Did you mean {path.parent / close[0]}?" if close else ""
+
+
+class NewFile(click.Path):
+    """A file that is to be written."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("the name of the file is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class UpstreamUrl(click.ParamType[Any]):
+    """The URL of a server; what else is wrong with it the recorder knows."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if str(value).endswith(".tape"):
+            self.fail(
+                f"{value} is a cassette, not a server; to serve it: graphtape replay {value}", param, ctx
+            )
+        return str(value)
 
 
 class SpeedParam(click.ParamType[Any]):
@@ -174,17 +217,21 @@ class ExchangeNumber(click.ParamType[Any]):
 
 
 class Seconds(click.ParamType[Any]):
-    """A number of seconds, 0 or more."""
+    """A number of seconds: 0 or more, or more than 0."""
 
     name = "seconds"
+
+    def __init__(self, *, above_zero: bool = False) -> None:
+        self._above_zero = above_zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             seconds = float(value)
         except ValueError:
             seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            self.fail(f"{value!r} is no number of seconds (0 or more)", param, ctx)
+        if not 0 <= seconds < float("inf") or (self._above_zero and not seconds):
+            least = "more than 0" if self._above_zero else "0 or more"
+            self.fail(f"{value!r} is no number of seconds ({least})", param, ctx)
         return seconds
 
 
@@ -194,10 +241,27 @@ class Host(click.ParamType[str]):
     name = "address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what would listen everywhere without saying so."""
-        if not str(value).strip():
+        """Refuse what would listen everywhere without saying so, and what is more than an address."""
+        host = str(value).strip()
+        if not host:
             self.fail("give an address, e.g. 127.0.0.1, or 0.0.0.0 for all of this machine's", param, ctx)
-        return str(value)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        if "/" in host or host.startswith("[") or host.count(":") == 1:
+            self.fail(f"{value!r} is more than an address; its port goes to --port", param, ctx)
+        return host
+
+
+class Port(click.ParamType[int]):
+    """A port to listen on."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+            self.fail(f"{value!r} is no port: they count from 1 to 65535, and 0 takes a free one", param, ctx)
+        return int(text)
 
 
 Callback = Callable[..., Any]
@@ -213,8 +277,6 @@ def _with(*options: Callable[[Callback], Callback]) -> Callable[[Callback], Call
 
     return decorate
 
-
-_PORT = click.IntRange(0, 65535)
 
 _serving = _with(
     click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
@@ -264,18 +326,18 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --redact-env OPENAI_API_KEY 
 graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 """
 )
-@click.argument("upstream_url")
+@click.argument("upstream_url", type=UpstreamUrl())
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=NewFile(),
     help="The cassette to write.",
 )
 @click.option("--host", type=Host(), default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=_PORT, default=2025, show_default=True, help="Port to listen on; 0 for a free one."
+    "--port", type=Port(), default=2025, show_default=True, help="Port to listen on; 0 for a free one."
 )
 @click.option(
     "--widen",
@@ -292,7 +354,7 @@ graphtape record http://127.0.0.1:2024 -o chat.tape --port 0
 @_redacting
 @click.option(
     "--upstream-timeout",
-    type=Seconds(),
+    type=Seconds(above_zero=True),
     default=300.0,
     show_default=True,
     help="Longest wait for the upstream's response head.",
@@ -342,11 +404,12 @@ curl -N http://127.0.0.1:2024/ok
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=CassettePath())
 @click.option("--host", type=Host(), default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=_PORT, default=2024, show_default=True, help="Port to listen on; 0 for a free one."
+    "--port", type=Port(), default=2024, show_default=True, help="Port to listen on; 0 for a free one."
 )
 @click.option(
     "--speed",
     type=SpeedParam(),
+    metavar=SpeedParam.name,
     default="1",
     show_default=True,
     help="1 keeps the recorded rhythm, N is N times as fast, max never waits.",
@@ -409,11 +472,16 @@ NO_COLOR=1 graphtape demo
 """
 )
 @click.option(
-    "--speed", type=SpeedParam(), default="1", show_default=True, help="How fast the bundled cassette plays."
+    "--speed",
+    type=SpeedParam(),
+    metavar=SpeedParam.name,
+    default="1",
+    show_default=True,
+    help="How fast the bundled cassette plays.",
 )
 @click.option(
     "--keep",
-    type=click.Path(dir_okay=False),
+    type=NewFile(),
     default=None,
     metavar="FILE",
     help="Keep the cassette that the demo records.",
@@ -587,7 +655,7 @@ graphtape redact chat.tape -o clean.tape --found && graphtape verify clean.tape 
     "--output",
     required=True,
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=NewFile(),
     help="The copy to write.",
 )
 @_redacting

@@ -60,10 +60,15 @@ class DamagedCassette(CassetteError):
 
 
 class CassetteExists(CassetteError):
-    """The output file exists and neither --append nor --overwrite was given."""
+    """The output file exists, and no option says what is to become of it.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path, "exists already; use --append to continue it, --overwrite to replace it")
+    Args:
+        can_append: whether `--append` is one of those options.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, can_append: bool = True) -> None:
+        append = "--append to continue it, " if can_append else ""
+        super().__init__(path, f"exists already; use {append}--overwrite to replace it")
 
 
 class CassetteWriteFailed(CassetteError):

@@ -87,21 +87,26 @@ def check_file_header(path: str | os.PathLike[str], head: bytes) -> None:
         NewerFormat: it is a cassette of a later version.
         DamagedCassette: it was a cassette header once.
     """
+    again = f"; record into it with `graphtape record URL -o {os.fspath(path)} --overwrite`"
     if not head:
-        raise NotACassette(
-            path,
-            "the file is empty, not a cassette; record into it with `graphtape record URL -o FILE --overwrite`",
-        )
+        raise NotACassette(path, f"the file is empty, not a cassette{again}")
     if not head.startswith(MAGIC):
         if head.startswith((b"\x89TAPE\n", b"\x89TAPE\r\r\n", b"\xc2\x89TAPE", b"\xef\xbf\xbdTAPE")):
             raise NotACassette(
                 path, "the cassette was changed in transfer, as if it were text; copy it again in binary mode"
             )
         if MAGIC.startswith(head):
-            raise NotACassette(path, "the file ends inside the cassette header; nothing was recorded in it")
-        raise NotACassette(path, "not a cassette: it does not start with the cassette signature")
+            raise NotACassette(
+                path, f"the file ends inside the cassette header: nothing was recorded in it{again}"
+            )
+        raise NotACassette(
+            path,
+            "not a cassette: it does not start with the cassette signature; graphtape record makes cassettes",
+        )
     if len(head) < HEADER_BYTES:
-        raise NotACassette(path, "the file ends inside the cassette header; nothing was recorded in it")
+        raise NotACassette(
+            path, f"the file ends inside the cassette header: nothing was recorded in it{again}"
+        )
     _, version, _, checksum = _HEADER.unpack_from(head)
     if checksum != crc32(head[: HEADER_BYTES - 4]):
         raise DamagedCassette(path, offset=0, reason="the checksum of the file header does not agree")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from graphtape.cassettes.errors import CassetteError
+from graphtape.cassettes.errors import CassetteError, CassetteExists
 from graphtape.cassettes.limits import SEGMENT_CUT_RECORDS
 from graphtape.cassettes.reader import Cassette, UnknownFrame
 from graphtape.cassettes.records import Record
@@ -41,7 +41,10 @@ def rewrite(
             raise CassetteError(
                 target, "a cassette cannot be rewritten onto itself; choose another output file"
             )
-        writer = CassetteWriter.create(target, overwrite)
+        try:
+            writer = CassetteWriter.create(target, overwrite)
+        except CassetteExists:
+            raise CassetteExists(target, can_append=False) from None
         try:
             waiting = 0
             for item in cassette.iter_contents():

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get, parse_origin
 
 ALLOW_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY")
@@ -33,6 +34,10 @@ _PREFLIGHT_VARY = (
 )
 _MAX_AGE_S = b"600"
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w-]+)\]|(?P<name>[^\[\]:/@?#\s\\]+))(?::\d{0,5})?\Z")
+
+
+class InvalidAccess(UsageMistake):
+    """`--allow-host` or `--cors-origin` names nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,14 @@ class HostPolicy:
     Args:
         bound_host: what the server listens on (`--host`).
         allow_hosts: names given with `--allow-host`; `*` allows every name.
+
+    Raises:
+        InvalidAccess: one of them is no host name.
     """
 
     def __init__(self, bound_host: str, allow_hosts: Iterable[str] = ()) -> None:
         self._bound = _host_of(bound_host) or bound_host.strip("[]").lower()
-        self._allowed = frozenset((_host_of(host) or host.lower()) for host in allow_hosts)
+        self._allowed = frozenset(_allowed_host(host) for host in allow_hosts)
         self._loopback_only = is_loopback_host(self._bound)
 
     def check(self, host_header: str | None) -> str | None:
@@ -106,12 +114,15 @@ class OriginPolicy:
     Args:
         cors_origins: origins given with `--cors-origin`, beside those on loopback; `*` allows every page.
         expose_location: `--expose-location`: let scripts read `Location` too.
+
+    Raises:
+        InvalidAccess: one of them is no origin.
     """
 
     def __init__(self, cors_origins: Iterable[str] = (), *, expose_location: bool = False) -> None:
         origins = [origin.strip() for origin in cors_origins]
         self._any = "*" in origins
-        self._origins = frozenset(_canonical(origin) for origin in origins)
+        self._origins = frozenset(_allowed_origin(origin) for origin in origins)
         names = (*EXPOSED, "location") if expose_location else EXPOSED
         self._exposed = ", ".join(names).encode("ascii")
 
@@ -220,6 +231,24 @@ def _varies_by_origin(headers: Headers) -> bool:
         }:
             return True
     return False
+
+
+def _allowed_host(given: str) -> str:
+    host = _host_of(given)
+    if host is None:
+        raise InvalidAccess(
+            f"--allow-host {given!r} is no host name; give it as it stands in a URL, like box.example, or '*' for any"
+        )
+    return host
+
+
+def _allowed_origin(given: str) -> str:
+    if given not in ("*", "null") and parse_origin(given) is None:
+        raise InvalidAccess(
+            f"--cors-origin {given!r} is no origin; give scheme and host, and the port if there is one, like "
+            "http://box.example:3000 (null for pages from files), or '*' for any"
+        )
+    return _canonical(given)
 
 
 def _canonical(origin: str) -> str:

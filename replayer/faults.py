@@ -122,22 +122,18 @@ def _schedule(option: str, given: str | int | None) -> Faults:
         return Faults()
     words = [word.strip() for word in str(given).split(",")]
     repeats = len(words) > 1 and words[-1] == _AGAIN
-    faults = [_fault(option, word) for word in (words[:-1] if repeats else words)]
+    faults = [_fault(option, word, str(given)) for word in (words[:-1] if repeats else words)]
     return Faults(tuple(faults), faults[-1] if repeats else None)
 
 
-def _fault(option: str, word: str) -> Fault | None:
+def _fault(option: str, word: str, given: str) -> Fault | None:
     if word == _NOWHERE:
         return None
     if word == _LAST:
         return Fault(word, option, None)
     place = _PLACE.fullmatch(word)
     if place is None:
-        raise InvalidFault(
-            f"{option}: {word!r} is no place in a stream; give a number of events (5), 5.5 for the middle of the "
-            f"sixth, 5:20 for 20 bytes of it, or {_LAST}; for one response after the other with commas (5,3), "
-            f"{_NOWHERE} for a whole one, and {_AGAIN} at the end to repeat the place before it"
-        )
+        raise InvalidFault(f"{option} {given!r}: {_what_is_wrong(word, given)}")
     part, inside = place["part"] or "0", place["inside"]
     return Fault(
         word,
@@ -145,6 +141,21 @@ def _fault(option: str, word: str) -> Fault | None:
         int(place["events"]),
         Fraction(int(part), 10 ** len(part)),
         None if inside is None else int(inside),
+    )
+
+
+def _what_is_wrong(word: str, given: str) -> str:
+    if not word and "," in given:
+        return (
+            f"a comma has no place beside it; leave it out, or give {_NOWHERE} for a response that is whole"
+        )
+    if word == _AGAIN:
+        return f"{_AGAIN} repeats the place before it, so it stands at the end and behind one: 5,{_AGAIN}"
+    what = f"{word!r} is no place in a stream" if word else "it names no place in a stream"
+    return (
+        f"{what}; give a number of events (5), 5.5 for the middle of the sixth, 5:20 for 20 bytes of it, or {_LAST}; "
+        f"for one response after the other with commas (5,3), {_NOWHERE} for a whole one, and {_AGAIN} at the end "
+        "to repeat the place before it"
     )
 
 

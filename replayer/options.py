@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from graphtape.cassettes.clock import Clock
 
 Log = Callable[[str], None]
-"""Called with one line per request."""
+"""Called with one line per request, and first with one per cassette that is not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,10 +136,3 @@ def paced(plan: Plan, pace: Pace) -> Plan:
     head_due_ns, *due, end_due_ns = pace.schedule(times)
     parts = tuple(Part(due_ns, part.data) for due_ns, part in zip(due, plan.parts, strict=True))
     return Plan(plan.head, head_due_ns, parts, end_due_ns, plan.end, plan.detail)
-
-
-def heartbeats_between(after_ns: int, before_ns: int) -> list[int]:
-    """The due times of heartbeats in (after, before), counted from the start of the response at 0."""
-    first = after_ns // HEARTBEAT_EVERY_NS + 1
-    last = (before_ns - 1) // HEARTBEAT_EVERY_NS
-    return [number * HEARTBEAT_EVERY_NS for number in range(max(first, 1), last + 1)]

@@ -24,13 +24,14 @@ from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.runs import read_tapes
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
-from graphtape.protocol.errors import GraphtapeError, UsageMistake
+from graphtape.protocol.errors import GraphtapeError, ProtocolError, UsageMistake
 from graphtape.protocol.headers import rewrite_location
 from graphtape.replayer.answering.answers import Answer, Reply, stream_of
 from graphtape.replayer.answering.dispatch import answer as answer_of
 from graphtape.replayer.answering.replies import Asked, json_plan, origin_headers
 from graphtape.replayer.answering.showing import shown_target
 from graphtape.replayer.faults import Faults
+from graphtape.replayer.opening import notes_on
 from graphtape.replayer.options import Log, ReplayChoices, ReplayOptions
 from graphtape.replayer.plan import Head, Pace
 from graphtape.replayer.sending import Sender
@@ -61,12 +62,14 @@ class InvalidChoice(UsageMistake):
 class _Mock:
     """One replay: its session, its rules of access, its clock, and the answers that are being sent."""
 
-    def __init__(self, session: Session, options: ReplayOptions, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, session: Session, hosts: HostPolicy, origins: OriginPolicy, clock: Clock, log: Log
+    ) -> None:
         self.session = session
+        self.hosts = hosts
+        self.origins = origins
         self.clock = clock
         self.log = log
-        self.hosts = HostPolicy(options.host, options.allow_hosts)
-        self.origins = OriginPolicy(options.cors_origins, expose_location=options.expose_location)
         self._upstreams = tuple(
             dict.fromkeys(
                 recording.upstream
@@ -231,19 +234,21 @@ def make_app(
 
     Args:
         paths: one cassette or several, played together in this order.
-        log: called with one line per request.
+        log: called with one line per request, and first with one per cassette that is not whole.
         choices: see `ReplayOptions`, e.g. `make_app("chat.tape", speed="max")`.
 
     Raises:
         CassetteError: a file is missing, damaged or no cassette.
         InvalidPace: a speed or idle limit that is none.
         InvalidFault: a `cut_after` or `end_after` that is no place in a stream.
+        InvalidAccess: an `allow_hosts` that is no host name, or a `cors_origins` that is no origin.
         InvalidChoice: another option with a value that it does not take.
-        ProtocolError: an ignore path that is none.
     """
     options = ReplayOptions(**choices)
     pace = Pace.parse(options.speed, options.idle_limit)
     faults = Faults.parse(options.cut_after, options.end_after)
+    hosts = HostPolicy(options.host, options.allow_hosts)
+    origins = OriginPolicy(options.cors_origins, expose_location=options.expose_location)
     _check(options)
     files = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     if not files:
@@ -254,7 +259,10 @@ def make_app(
         core = Options(pace, options.match, options.ids, ignore, options.docs_semantics, faults)
         session = Session(read_tapes(cassettes), core)
         closing = stack.pop_all()
-    mock = _Mock(session, options, options.clock or SystemClock(), log or (lambda _: None))
+    log = log or (lambda _: None)
+    for note in notes_on(cassettes):
+        log(note)
+    mock = _Mock(session, hosts, origins, options.clock or SystemClock(), log)
 
     @web.middleware
     def answer_all(request: web.Request, handler: Handler) -> Coroutine[Any, Any, web.StreamResponse]:
@@ -289,4 +297,7 @@ def _check(options: ReplayOptions) -> None:
         if value not in known:
             raise InvalidChoice(f"{name} {value!r} is neither {known[0]!r} nor {known[1]!r}")
     for path in options.ignore:
-        parse_path(path)
+        try:
+            parse_path(path)
+        except ProtocolError as error:
+            raise InvalidChoice(f"--ignore: {error}") from None

@@ -63,14 +63,15 @@ class serve:  # noqa: N801 - read as a verb: `with serve("x.tape") as mock:`
     Args:
         paths: one cassette or several.
         port: 0 for any free one.
-        log: called with one line per request (from the server's thread, under a plain `with`).
+        log: called with one line per request, and first with one per cassette that is not whole (from the server's
+            thread, under a plain `with`).
         choices: see `ReplayOptions`, e.g. `serve("chat.tape", speed="max")`.
 
     Attributes:
         url: where it listens, without a slash at the end; set while the context is open.
 
     Raises:
-        CassetteError, InvalidPace, InvalidFault, InvalidChoice, ProtocolError: on entering, as `make_app`.
+        CassetteError, UsageMistake: on entering, as `make_app`.
         CannotListen: on entering; the port is in use or may not be used.
     """
 
@@ -151,12 +152,11 @@ async def run(
 
     Args:
         announce: called once, with the line for stdout, when the server listens.
-        log: gets one line per request.
+        log: gets those lines.
         choices: see `ReplayOptions`.
 
     Raises:
-        CassetteError, InvalidPace, InvalidFault, InvalidChoice, ProtocolError, CannotListen: before anything is
-            announced.
+        CassetteError, UsageMistake, CannotListen: before anything is announced.
     """
 
     def write(line: str) -> None:

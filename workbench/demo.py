@@ -88,10 +88,12 @@ def run_demo(
         sample: the cassette that plays the upstream; the bundled one if absent.
 
     Raises:
-        GraphtapeError: the sample is missing, or `keep` is there already.
+        GraphtapeError: the sample is missing, or `keep` is there already or cannot be.
     """
     if keep is not None and Path(keep).exists():
         raise GraphtapeError(f"{keep} exists already; give --keep another name, or remove it first")
+    if keep is not None and not Path(keep).parent.is_dir():
+        raise GraphtapeError(f"{keep}: its directory does not exist; make it first")
     screen = Screen(out, width, paint or Paint())
     source = sample or sample_path()
     with tempfile.TemporaryDirectory(prefix="graphtape-demo-") as folder:

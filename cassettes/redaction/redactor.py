@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +30,7 @@ from graphtape.cassettes.redaction.jsontext import Range
 from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, form_name, once
 from graphtape.cassettes.redaction.pathmasking import BadPath, PathMasker, parse_path
 from graphtape.cassettes.redaction.splits import SplitFinder
-from graphtape.protocol.credentials import CredentialNames
+from graphtape.protocol.credentials import CredentialNames, normal_name
 from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
 from graphtape.protocol.mask import MASK, is_masked
@@ -63,7 +64,7 @@ def environment_values(names: Iterable[str]) -> list[tuple[str, str]]:
     for name, value in values:
         if not value:
             raise RedactionError(
-                f"--redact-env {name}: the variable is not set; export it, or leave the option out"
+                f"--redact-env {shlex.quote(name)}: the variable is not set; export it, or leave the option out"
             )
     return values
 
@@ -111,7 +112,8 @@ class Redactor:
         echo: mask the credentials of a request also in its response (`--redact-echo`).
 
     Raises:
-        RedactionError: a value is shorter than `SHORTEST_VALUE` characters, or a path cannot be read.
+        RedactionError: a name names nothing, a value is shorter than `SHORTEST_VALUE` characters, or a path cannot
+            be read.
     """
 
     def __init__(
@@ -122,6 +124,12 @@ class Redactor:
         paths: Iterable[str] = (),
         echo: bool = False,
     ) -> None:
+        names = tuple(names)
+        if nameless := [name for name in names if not normal_name(name)]:
+            raise RedactionError(
+                f"--redact {shlex.quote(nameless[0])}: it names nothing; give the name of a header, query or JSON "
+                "field, such as customer_id"
+            )
         self._names = CredentialNames(names)
         self._values = ValueMasker(values)
         self._echo = echo

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from graphtape import __version__
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.writer import CassetteWriter
-from graphtape.cli import app, main
+from graphtape.cli import Host, app, main
 
 COMMANDS = ("record", "replay", "demo", "ls", "show", "verify", "redact", "diff")
 EVENTS = b'event: values\r\ndata: {"a":1}\r\n\r\nevent: values\r\ndata: {"a":2}\r\n\r\n'
@@ -67,6 +67,7 @@ def test_help(name: str, run: Run) -> None:
     """Every command explains itself, with four to six lines to try."""
     result = run(f"{name} --help")
     assert result.exit_code == 0
+    assert "MAX" not in result.stdout  # `max` is typed as it is shown
     examples = result.stdout.partition("Examples:\n")[2].strip().splitlines()
     assert 4 <= len(examples) <= 6
     assert any(f"graphtape {name}" in line for line in examples)
@@ -140,10 +141,29 @@ def test_version(run: Run) -> None:
         ("replay one.tape --match fuzzy", "'strict', 'nearest'"),
         (
             "replay one.tape --cut-after five",
-            "--cut-after: 'five' is no place in a stream; give a number of events",
+            "--cut-after 'five': 'five' is no place in a stream; give a number of events",
         ),
         ("replay one.tape --cut-after 5 --end-after 3", "both end response 1 of a stream"),
-        ("replay one.tape --port 70000", "0<=x<=65535"),
+        ("replay one.tape --cut-after 5,", "--cut-after '5,': a comma has no place beside it"),
+        ("replay one.tape --cut-after", "Option '--cut-after' requires an argument"),
+        ("replay one.tape --ignore a[", "--ignore: 'a[' is not a path into a request body"),
+        ("replay one.tape --port 70000", "'70000' is no port: they count from 1 to 65535"),
+        ("replay one.tape --port web", "'web' is no port"),
+        ("replay one.tape --host ''", "give an address"),
+        ("replay one.tape --host 127.0.0.1:80", "'127.0.0.1:80' is more than an address"),
+        ("replay one.tape --host [::1]:80", "'[::1]:80' is more than an address"),
+        ("replay one.tape --host http://localhost", "is more than an address"),
+        ("replay one.tape --allow-host http://a", "--allow-host 'http://a' is no host name"),
+        ("replay one.tape --cors-origin localhost:3000", "--cors-origin 'localhost:3000' is no origin"),
+        ("replay http://x", "to record it: graphtape record http://x -o FILE.tape"),
+        ("record one.tape -o x.tape", "to serve it: graphtape replay one.tape"),
+        ("record http://x -o ''", "the name of the file is empty"),
+        ("record http://x -o x.tape --redact ''", "--redact '': it names nothing"),
+        ("record http://x -o x.tape --redact-env ''", "--redact-env '': the variable is not set"),
+        ("record http://x -o x.tape --upstream-timeout 0", "'0' is no number of seconds (more than 0)"),
+        ("record ftp://x -o x.tape", "the upstream 'ftp://x' is no http or https URL"),
+        ("ls ''", "the name of a cassette is empty"),
+        ("help", "Help is an option: graphtape --help"),
         ("diff one.tape", "Missing argument 'B'"),
     ],
 )
@@ -152,6 +172,7 @@ def test_mistyped(line: str, words: str, run: Run) -> None:
     result = run(line)
     assert result.exit_code == 2
     assert words in result.stderr.replace("\n", " ")
+    assert result.stderr.startswith("Usage: graphtape ")
     assert result.stdout == ""
 
 
@@ -159,18 +180,22 @@ def test_mistyped(line: str, words: str, run: Run) -> None:
     ("line", "code", "words"),
     [
         ("ls text.tape", 1, "not a cassette"),
+        ("ls empty.tape", 1, "record into it with `graphtape record URL -o empty.tape --overwrite`"),
         ("show text.tape", 1, "not a cassette"),
         ("verify text.tape", 1, "not a cassette"),
         ("replay text.tape", 1, "not a cassette"),
         ("diff one.tape text.tape", 2, "not a cassette"),
         ("show one.tape 9", 1, "there is no exchange 9"),
         ("record http://127.0.0.1:9 -o one.tape --port 0", 1, "--append"),
+        ("redact one.tape -o two.tape", 1, "two.tape: exists already; use --overwrite to replace it"),
         ("demo --keep one.tape", 1, "one.tape exists already"),
+        ("demo --keep no/one.tape", 1, "no/one.tape: its directory does not exist; make it first"),
     ],
 )
 def test_failures(line: str, code: int, words: str, run: Run, folder: Path) -> None:
     """What cannot be done is one line on stderr, and no traceback."""
     (folder / "text.tape").write_text("hello")
+    (folder / "empty.tape").touch()
     result = run(line)
     assert result.exit_code == code
     assert result.stderr.startswith("graphtape: error: ")
@@ -267,6 +292,12 @@ def test_verify(run: Run, folder: Path) -> None:
     (folder / "two.tape").write_bytes(data)
     damaged = run("verify two.tape --json")
     assert (damaged.exit_code, json.loads(damaged.stdout)["verdict"]) == (1, "damaged")
+
+
+@pytest.mark.parametrize(("typed", "address"), [("[::1]", "::1"), ("::1", "::1"), ("0.0.0.0", "0.0.0.0")])
+def test_host(typed: str, address: str) -> None:
+    """An address, also as it stands in a URL."""
+    assert Host().convert(typed, None, None) == address
 
 
 def test_colours(run: Run) -> None:

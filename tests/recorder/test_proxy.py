@@ -142,8 +142,10 @@ async def test_location_on_the_upstream_becomes_the_proxys(rig: Any, opened: Any
         (
             "OPTIONS",
             b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n"
-            b"access-control-allow-private-network: true\r\n\r\n",
+            (
+                b"HTTP/1.1 200 OK\r\nallow: GET\r\ncontent-length: 0\r\n"
+                b"access-control-allow-private-network: true\r\n\r\n"
+            ),
         ),
     ],
 )

@@ -119,16 +119,30 @@ def test_one_response_of_two_kinds(cut: str, end: str, number: int) -> None:
         Faults.parse(cut, end)
 
 
+NO_PLACE = "'{}' is no place in a stream; give a number of events (5), "
+A_COMMA = "a comma has no place beside it; leave it out, or give - for a response that is whole"
+AGAIN = "... repeats the place before it, so it stands at the end and behind one: 5,..."
+
+
 @pytest.mark.parametrize(
-    "word", ["", "x", "-1", "1.", ".5", "1:", "1.5:3", "1e3", "5,", "...", "5,...,3", "٣", "first", "1" * 10]
+    ("given", "words"),
+    [
+        *(
+            (word, NO_PLACE.format(word))
+            for word in ("x", "-1", "1.", ".5", "1:", "1.5:3", "1e3", "٣", "first", "1" * 10, "5...")
+        ),
+        ("3,five", NO_PLACE.format("five")),
+        ("", "it names no place in a stream; give a number of events (5), "),
+        *((given, A_COMMA) for given in ("5,", ",5", ",", "5,,3", "5, ,...")),
+        *((given, AGAIN) for given in ("...", "5,...,3", "...,5")),
+    ],
 )
 @pytest.mark.parametrize("option", ["cut_after", "end_after"])
-def test_no_place(word: str, option: str) -> None:
-    """What is no place is refused, with the option and the words that there are."""
-    with pytest.raises(
-        InvalidFault, match=f"^--{option.replace('_', '-')}: .* is no place in a stream; give"
-    ):
-        Faults.parse(**{option: word})
+def test_no_place(given: str, words: str, option: str) -> None:
+    """What is no place is refused: with the option as given, what is wrong there, and the words that there are."""
+    with pytest.raises(InvalidFault) as refused:
+        Faults.parse(**{option: given})
+    assert str(refused.value).startswith(f"--{option.replace('_', '-')} {given!r}: {words}")
 
 
 def test_no_fault() -> None:

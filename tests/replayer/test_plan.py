@@ -11,7 +11,6 @@ from graphtape.replayer.plan import (
     Part,
     Plan,
     PlanEnd,
-    heartbeats_between,
     paced,
 )
 
@@ -69,11 +68,3 @@ def test_paced_plan() -> None:
     assert paced(plan, Pace.parse(2)) == Plan(
         head, 1, (Part(2, b"a"), Part(4, b"b")), 5, PlanEnd.BREAK, "why"
     )
-
-
-@pytest.mark.parametrize(
-    ("after", "before", "due"), [(0, 5, []), (0, 6, [5]), (5, 11, [10]), (4, 16, [5, 10, 15]), (6, 7, [])]
-)
-def test_heartbeats(after: int, before: int, due: list[int]) -> None:
-    """Heartbeats stand 5, 10, 15 ... s after the start, strictly between two times."""
-    assert heartbeats_between(after * S, before * S) == [second * S for second in due]

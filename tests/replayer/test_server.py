@@ -12,7 +12,7 @@ import pytest
 
 from graphtape.cassettes.errors import DamagedCassette, NotACassette
 from graphtape.cassettes.model import Ending
-from graphtape.protocol.errors import ProtocolError
+from graphtape.protocol.access import InvalidAccess
 from graphtape.replayer import SESSION, InvalidChoice, make_app, server
 from graphtape.replayer.plan import InvalidPace
 
@@ -112,6 +112,14 @@ async def test_log(kit: Any, play: Any) -> None:
     assert lines[2].startswith("GET /nothing?a=1 404 Nothing like GET /nothing was recorded.")
 
 
+async def test_log_of_a_cassette_that_is_not_whole(kit: Any, play: Any) -> None:
+    """Its line comes before those of requests."""
+    lines: list[str] = []
+    client = await play(recording(kit).close(finished=False), log=lines.append)
+    await client.get("/nothing")
+    assert [("unfinished: its recorder was killed" in line) for line in lines] == [True, False]
+
+
 async def test_bug_of_ours(kit: Any, play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug is a 500 that asks for a report, in the log too; no traceback."""
 
@@ -181,7 +189,9 @@ async def test_stop_with_a_client_that_never_reads(kit: Any, play: Any) -> None:
         ({"idle_limit": -1}, InvalidPace, "--idle-limit"),
         ({"match": "loose"}, InvalidChoice, "match 'loose' is neither 'strict' nor 'nearest'"),
         ({"ids": "new"}, InvalidChoice, "ids 'new' is neither 'recorded' nor 'unique'"),
-        ({"ignore": ["a["]}, ProtocolError, "not a path"),
+        ({"ignore": ["a["]}, InvalidChoice, "--ignore: 'a\\[' is not a path"),
+        ({"allow_hosts": ["http://a"]}, InvalidAccess, "--allow-host 'http://a' is no host name"),
+        ({"cors_origins": ["a:1"]}, InvalidAccess, "--cors-origin 'a:1' is no origin"),
     ],
 )
 def test_wrong_choices(kit: Any, choices: Any, error: type[Exception], text: str) -> None:
