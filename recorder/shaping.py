@@ -158,7 +158,7 @@ class Widener:
             request = widened(body, events=self._events)
             return None if request is None else self._start(found, target, headers, request)
         make = _BY_OPERATION.get(found.operation)
-        return make(self, found, target, headers) if make is not None and self._runs else None
+        return None if make is None else make(self, found, target, headers)
 
     def _start(self, found: Resolved, target: str, headers: Headers, request: WideRequest) -> Shape:
         sent = _replaced(

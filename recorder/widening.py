@@ -158,9 +158,6 @@ class WideRuns:
     _starting: list[tuple[str | None, WideRequest]] = field(default_factory=list)
     _ahead_ms: int | None = None
 
-    def __bool__(self) -> bool:
-        return bool(self._runs) or bool(self._starting)
-
     def starts(self, thread_id: str | None, request: WideRequest) -> None:
         """A widened request is on its way to the upstream."""
         self._starting.append((thread_id, request))

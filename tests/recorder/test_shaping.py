@@ -258,6 +258,26 @@ async def test_thread_streams(rig: Any) -> None:
     assert found == ["-", "zzz", None, None]
 
 
+async def test_a_thread_stream_before_the_first_run(rig: Any) -> None:
+    """A page that follows a thread before anything runs sees of it what it asked for."""
+    started = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        if (await peer.request()).startswith(b"GET "):
+            await peer.send(HEAD)
+            await started.wait()
+            await peer.send(chunked(*EVENTS))
+        else:
+            started.set()
+            await peer.send(json_answer(run_object(WIDE, wide=True), "content-location: /threads/t/runs/r"))
+
+    async with rig(script, widen=True) as r:
+        client = await r.get("/threads/t/stream")
+        assert await client.head()
+        await (await post(r, "/threads/t/runs", {"assistant_id": "a", "stream_resumable": True})).head()
+        assert await chunks(client) == [EVENTS[number] for number in (0, 1, 2, 4)]
+
+
 INTERRUPT = {"value": "?", "id": "i"}
 
 
@@ -308,9 +328,8 @@ def test_a_shape_that_nothing_was_answered_to() -> None:
     shape = shaper.shape_for("POST", "/threads/t/runs/stream", (), b'{"assistant_id":"a"}')
     assert shape is not None
     assert b'"events"' in (shape.body or b"")
-    assert shaper.shape_for("GET", "/threads/t/stream", (), None) is not None
     shape.abandon()
-    assert shaper.shape_for("GET", "/threads/t/stream", (), None) is None
+    assert shaper.shape_for("GET", "/threads/t/runs", (), None) is None
     assert shape.response(500, ()) is Passage.AS_IT_IS
     assert (shape.feed(b"x"), shape.finish(), shape.question, shape.answer(b"")) == ([b"x"], [], None, [])
     assert shape.narrowed(b"x") == b"x"

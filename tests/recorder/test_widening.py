@@ -125,7 +125,6 @@ def runs() -> WideRuns:
 def test_a_run_is_known_by_its_content_location() -> None:
     """The id stands in the answer's header, with and without a thread."""
     known, (request, _) = runs(), widened_json()
-    assert not known
     for thread, location in (
         ("t", b"/threads/t/runs/r1"),
         (None, b"/runs/r2"),
@@ -133,7 +132,6 @@ def test_a_run_is_known_by_its_content_location() -> None:
     ):
         known.starts(thread, request)
         known.started(thread, request, location)
-    assert known
     assert [run.run_id for run in known.of_thread("t")] == ["r1", "r3"]
     found = known.get("r2")
     assert found is not None
@@ -147,7 +145,7 @@ def test_an_answer_without_a_run(location: bytes | None) -> None:
     known, (request, _) = runs(), widened_json()
     known.starts("t", request)
     assert known.started("t", request, location) is None
-    assert not known
+    assert known.seen("r", "t") is None
 
 
 def test_a_thread_stream_is_faster_than_the_answer() -> None:
