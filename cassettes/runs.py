@@ -27,7 +27,9 @@ from graphtape.protocol.sse import Block
 
 _RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
 
-_THREAD_OBJECTS = frozenset((Operation.GET_THREAD, Operation.SEARCH_THREADS, Operation.UPDATE_THREAD))
+_THREAD_OBJECTS = frozenset(
+    (Operation.CREATE_THREAD, Operation.GET_THREAD, Operation.SEARCH_THREADS, Operation.UPDATE_THREAD)
+)
 # What a search can leave out, and a thread in which nothing has run has.
 _WHOLE_THREAD = frozenset(
     ("thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config")
@@ -416,6 +418,11 @@ class RecordedThread:
         return found
 
     @property
+    def is_older(self) -> bool:
+        """Whether it was there before the recording, which shows nothing that made it."""
+        return self.created is None and not self.born_of_run
+
+    @property
     def born_of_run(self) -> bool:
         """Whether its first run created it, unless it was there before the recording."""
         first = self.steps[0].run if self.steps else None
@@ -524,11 +531,7 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         return
     if route.operation is Operation.CREATE_THREAD:
         if succeeded:
-            tapes.creations.append(call)
-            created = call.json()
-            if isinstance(created, dict) and isinstance(created.get("thread_id"), str):
-                thread = _thread(tapes, created["thread_id"], call)
-                thread.created = thread.created or call
+            _place_creation(call, tapes)
         return
     for cancelled_id in _cancelled_by(call) if succeeded else ():
         if cancelled_id in by_run:
@@ -560,6 +563,27 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
             thread.steps.append(RecordedStep(call, None, call.ended))
         elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
             thread.reads.append(call)
+
+
+def _place_creation(call: RecordedCall, tapes: Tapes) -> None:
+    answer = call.json()
+    created = answer if isinstance(answer, dict) else {}
+    thread_id = created.get("thread_id")
+    if isinstance(thread_id, str):
+        thread = _thread(tapes, thread_id, call)
+        if _was_there(thread, created):
+            thread.reads.append(call)
+            return
+        thread.created = thread.created or call
+    tapes.creations.append(call)
+
+
+def _was_there(thread: RecordedThread, answer: dict[str, Any]) -> bool:
+    """Whether the answer to a creation (`if_exists: do_nothing`) is a thread that it did not make."""
+    before = thread.created.json() if thread.created is not None else None
+    made_at = answer.get("created_at")
+    seen_before = isinstance(before, dict) and before.get("created_at") == made_at
+    return seen_before or answer.get("updated_at") != made_at
 
 
 def _cancelled_by(call: RecordedCall) -> list[str]:

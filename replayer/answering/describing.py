@@ -15,11 +15,14 @@ from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.thread import SessionThread
 from graphtape.replayer.twin.assistants import recorded_run_objects
 from graphtape.replayer.twin.metadata import tells_otherwise
-from graphtape.replayer.twin.objects import run_object, shows_its_configuration, thread_object
+from graphtape.replayer.twin.objects import known_members, run_object, shows_its_configuration, thread_object
 from graphtape.replayer.twin.told_threads import told_thread
 
 Json = dict[str, Any]
 
+READ_HOW = (
+    "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
+)
 WAIT_HOW = "Record it with POST .../runs/wait, or with stream_mode values among the modes."
 
 
@@ -35,8 +38,20 @@ def described_run(turn: Turn, play: Play) -> Json:
 def described_thread(turn: Turn, thread: SessionThread) -> Json | None:
     """The thread object as of now; None if nothing shows its values."""
     turn.session.open_deep_link(thread, turn.now_ns)
-    told = told_thread(turn.session.tapes, thread, turn.now_ns)
-    return told or thread_object(thread, created_object(thread), turn.now_ns)
+    tapes, now_ns = turn.session.tapes, turn.now_ns
+    return (
+        told_thread(tapes, thread, now_ns)
+        or thread_object(thread, created_object(thread), now_ns)
+        or told_thread(tapes, thread, now_ns, before_a_patch=True)
+    )
+
+
+def known_of(turn: Turn, thread: SessionThread) -> tuple[Json, bool]:
+    """(the thread object as of now, whether it is whole): without its values where nothing shows them."""
+    whole = described_thread(turn, thread)
+    if whole is not None:
+        return whole, True
+    return known_members(thread, created_object(thread), turn.now_ns), False
 
 
 def created_object(thread: SessionThread) -> Json | None:

@@ -12,12 +12,12 @@ from typing import Any
 
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import is_uuid
-from graphtape.replayer.answering.answers import Answer, Reply, Turn, refused_body
-from graphtape.replayer.answering.describing import Json, created_object, described_thread
+from graphtape.replayer.answering.answers import Answer, Reply, Turn, not_recorded, refused_body
+from graphtape.replayer.answering.describing import READ_HOW, Json, known_of
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body
 from graphtape.replayer.answering.replies import json_plan, refusal_plan
 from graphtape.replayer.thread import Stamp
-from graphtape.replayer.twin.objects import touched
+from graphtape.replayer.twin.objects import HIDDEN, touched
 
 
 def search_threads(turn: Turn) -> Answer:
@@ -32,9 +32,15 @@ def search_threads(turn: Turn) -> Answer:
     if recorded is not None:
         return recorded
     body = turn.asked.json
-    rows = _sorted(_matching(turn, body), body)
+    found = _matching(turn, body)
+    if isinstance(found, Reply):
+        return found
+    rows = _sorted(found, body)
     offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
-    page = [_selected(row, body) for row in rows[offset : offset + limit]]
+    cut = rows[offset : offset + limit]
+    if _looks_at_hidden(body) and not all(row.is_whole for row in cut):
+        return _unknown_values()
+    page = [_selected(row, body) for row in cut]
     more = len(rows) > offset + limit
     # Not a total: one more than the page's end while there is more, as the server has it.
     total = offset + len(page) + (1 if more else 0)
@@ -53,9 +59,10 @@ def count_threads(turn: Turn) -> Answer:
     recorded = _recorded_overview(turn)
     if recorded is not None:
         return recorded
-    body = turn.asked.json
-    found = len(_matching(turn, body))
-    return Reply(json_plan(200, found, like=turn.session.first_answered, derived="threads"))
+    found = _matching(turn, turn.asked.json)
+    if isinstance(found, Reply):
+        return found
+    return Reply(json_plan(200, len(found), like=turn.session.first_answered, derived="threads"))
 
 
 def _recorded_overview(turn: Turn) -> Reply | None:
@@ -94,27 +101,39 @@ class _Row:
     """A thread's object, and when it was changed on the session's clock."""
 
     value: Json
+    is_whole: bool
+    """Nothing is missing because no stream shows it."""
     touched: dict[str, Stamp]
 
 
-def _matching(turn: Turn, body: Json) -> list[_Row]:
-    """The threads that were asked for, oldest first."""
-    status, ids = body.get("status"), body.get("ids")
+def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
+    """The threads that were asked for, oldest first; a refusal if nothing shows whether one is among them."""
+    status, ids, wanted = body.get("status"), body.get("ids"), body.get("values") or {}
     rows = []
-    for thread in turn.session.threads.values():
-        row = described_thread(turn, thread) or {
-            **(created_object(thread) or {"thread_id": thread.thread_id}),
-            "status": thread.status(turn.now_ns),
-        }
+    for thread in list(turn.session.threads.values()):
+        row, whole = known_of(turn, thread)
         if (
             (not status or row["status"] == status)
             and (not ids or row["thread_id"] in ids)
             and contains(row.get("metadata") or {}, body.get("metadata") or {})
-            # A copy has no values, which the server does not look into then.
-            and ("values" not in row or contains(row["values"] or {}, body.get("values") or {}))
         ):
-            rows.append(_Row(row, touched(thread, turn.now_ns)))
+            if wanted and not whole:
+                return _unknown_values()
+            # A copy has no values, which the server does not look into then.
+            if "values" not in row or contains(row["values"] or {}, wanted):
+                rows.append(_Row(row, whole, touched(thread, turn.now_ns)))
     return rows
+
+
+def _looks_at_hidden(body: Json) -> bool:
+    """Whether an answer tells what may be unknown of a thread."""
+    select, extract = body.get("select"), body.get("extract")
+    roots = {re.split(r"[.\[]", path)[0] for path in extract.values()} if isinstance(extract, dict) else set()
+    return not select or not HIDDEN.isdisjoint({*select, *roots})
+
+
+def _unknown_values() -> Reply:
+    return not_recorded("The values of one of these threads", READ_HOW)
 
 
 def contains(whole: Any, part: Json) -> bool:

@@ -18,7 +18,7 @@ from graphtape.protocol.ids import IdMap, is_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
-from graphtape.replayer.answering.describing import created_object, creation_ids, described_thread
+from graphtape.replayer.answering.describing import READ_HOW, created_object, creation_ids, described_thread
 from graphtape.replayer.answering.misses import plain_miss
 from graphtape.replayer.answering.plain import plain_answer
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body, staged_read
@@ -35,10 +35,6 @@ from graphtape.replayer.twin.states import (
     thread_history,
     thread_state,
     values_so_far,
-)
-
-_HOW = (
-    "Record with stream_mode values or checkpoints among the modes, or read it at this point while recording."
 )
 
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*")
@@ -98,7 +94,7 @@ def create_thread(turn: Turn) -> Answer:
             brought = str(uuid.UUID(brought))
         except ValueError:
             return Reply(refusal_plan(*_NO_UUID))
-        existing = turn.session.started_thread(brought)
+        existing = _existing(turn, brought)
         if existing is not None:
             if body.get("if_exists") == "do_nothing":
                 return read_thread(turn, existing)
@@ -117,6 +113,14 @@ def create_thread(turn: Turn) -> Answer:
     return Reply(recorded_plan(call, creation_ids(thread)), recorded=True)
 
 
+def _existing(turn: Turn, thread_id: str) -> SessionThread | None:
+    """A thread of this session, or one that was there before the recording."""
+    recorded = turn.session.tapes.threads.get(thread_id)
+    if recorded is not None and recorded.is_older:
+        return turn.session.thread(thread_id)
+    return turn.session.started_thread(thread_id)
+
+
 def _first_own(creations: list[RecordedCall], brought: str | None) -> list[RecordedCall]:
     """Of equal creations, the one that was recorded with the very id that the client brings, if there is one."""
     own = [call for call in creations if brought is not None and brought.encode() in call.request_body()]
@@ -131,7 +135,7 @@ def read_thread(turn: Turn, thread: SessionThread) -> Answer:
         return recorded
     value = described_thread(turn, thread)
     if value is None:
-        return recorded or not_recorded("The thread", _HOW)
+        return recorded or not_recorded("The thread", READ_HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
 
 
@@ -148,7 +152,7 @@ def read_state(turn: Turn, thread: SessionThread) -> Answer:
     turn.session.open_deep_link(thread, turn.now_ns)
     state = thread_state(thread, turn.now_ns)
     if state is None:
-        return not_recorded("The state of the thread", _HOW)
+        return not_recorded("The state of the thread", READ_HOW)
     return Reply(json_plan(200, state, like=_like(thread), derived="state"))
 
 
@@ -174,7 +178,7 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
             {**empty_state(), "checkpoint": named, "checkpoint_id": wanted} if thread.runs else empty_state()
         )
     if state is None:
-        return not_recorded(f"The state at checkpoint {wanted}", _HOW)
+        return not_recorded(f"The state at checkpoint {wanted}", READ_HOW)
     return Reply(json_plan(200, state, like=_like(thread), derived="state"))
 
 
@@ -206,7 +210,7 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
     if isinstance(metadata, dict) and metadata:
         states = [state for state in states if contains(state["metadata"] or {}, metadata)]
     if not complete and len(states) < limit:
-        return not_recorded("The history of the thread", _HOW)
+        return not_recorded("The history of the thread", READ_HOW)
     return Reply(json_plan(200, states[:limit], like=_like(thread), derived="history"))
 
 

@@ -31,8 +31,10 @@ def assistant_of(play: Play, canonical: Callable[[str], str]) -> dict[str, str]:
             if found:
                 return found
     for recorded in recorded_run_objects(play):
-        metadata = recorded.get("metadata") or {}
-        return {key: metadata[key] for key in ("graph_id", "assistant_id") if key in metadata}
+        # Of a run that created its thread the metadata name no graph, its configuration does.
+        found = _search(recorded, "graph_id", "assistant_id")
+        if found:
+            return found
     assistant = play.run.assistant
     if is_uuid(assistant):
         return {"assistant_id": assistant}

@@ -43,8 +43,20 @@ def thread_object(thread: SessionThread, created: Json | None, now_ns: int) -> J
         created: the recorded answer to the creation, its ids replaced.
     """
     known, values = thread_values(thread, now_ns)
-    if not known:
-        return None
+    return _object(thread, created, values, now_ns) if known else None
+
+
+HIDDEN = frozenset(("values", "interrupts"))
+"""The members of a thread's object that are unknown together."""
+
+
+def known_members(thread: SessionThread, created: Json | None, now_ns: int) -> Json:
+    """The object of a thread of which nothing shows the values, without them."""
+    found = _object(thread, created, None, now_ns)
+    return {name: value for name, value in found.items() if name not in HIDDEN}
+
+
+def _object(thread: SessionThread, created: Json | None, values: Any, now_ns: int) -> Json:
     found = {**_new(thread), **(created or {})}
     found["metadata"] = thread_metadata(thread)
     latest = thread.latest
@@ -85,6 +97,8 @@ def _new(thread: SessionThread) -> Json:
     """A thread in which nothing has happened. Wall times are recorded ones: a replay says when it was."""
     moment = iso(uuid_unix_us(thread.thread_id) or 0)
     if thread.born_of_run:
+        first = next((change.what for change in thread.changes if isinstance(change.what, Play)), None)
+        moment = moment if first is None else _recorded_wall_time(first, 0)
         return {
             "thread_id": thread.thread_id,
             "status": "busy",
@@ -238,8 +252,12 @@ def _shown_config(play: Play) -> Json:
 
 def recorded_moment(play: Play, now_ns: int) -> str:
     """The wall time at which the recording saw the last event that has been shown here."""
-    summary = play.run.call.summary
     shown = play.shown_events(now_ns)
-    at_ns = summary.at_ns + (shown[-1].at_ns if shown else 0)
+    return _recorded_wall_time(play, shown[-1].at_ns if shown else 0)
+
+
+def _recorded_wall_time(play: Play, at_ns: int) -> str:
+    """The wall time of the recording so long after its run was asked for."""
+    summary = play.run.call.summary
     recording = play.run.call.cassette.recordings[summary.recording - 1]
-    return iso((recording.started_unix_ns + at_ns) // 1000)
+    return iso((recording.started_unix_ns + summary.at_ns + at_ns) // 1000)

@@ -1,6 +1,7 @@
 """The object of a thread as the recording had it at this stage, in whatever answer it stood.
 
-Pure. One rule: the thread alone counts: it must be as far as it was then, with the same metadata.
+Pure. One rule: the thread alone counts: it must be as far as it was then, with the same metadata, unless the caller has
+nothing better.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from graphtape.replayer.thread import SessionThread
 from graphtape.replayer.twin.metadata import thread_metadata
 
 
-def told_thread(tapes: Tapes, thread: SessionThread, now_ns: int) -> Json | None:
-    """What the server said of the thread when it was as far as it is now, ids replaced; None if it did not say it."""
+def told_thread(
+    tapes: Tapes, thread: SessionThread, now_ns: int, *, before_a_patch: bool = False
+) -> Json | None:
+    """What the server said of the thread when it was as far as it is now, ids replaced; None if it did not say it.
+
+    Args:
+        before_a_patch: also what it said when the thread had other metadata, with those that it has now.
+    """
     recorded, done, in_flight, exact = thread.stage(now_ns)
     if recorded is None or in_flight or not exact or thread.is_copy:
         return None
@@ -36,4 +43,6 @@ def told_thread(tapes: Tapes, thread: SessionThread, now_ns: int) -> Json | None
         told = parsed(ids.apply(orjson.dumps(row)))
         if isinstance(told, dict) and told.get("metadata") == metadata:
             return told
+        if isinstance(told, dict) and before_a_patch:
+            return {**told, "metadata": metadata}
     return None

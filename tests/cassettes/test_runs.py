@@ -200,6 +200,22 @@ def test_stages(tape: Tape) -> None:
     assert thread.created is tapes.creations[0]
 
 
+def test_creation_of_a_thread_that_is_there(tape: Tape) -> None:
+    """A client that does not mind finds its thread: it has read it, not made it."""
+    new = {"thread_id": uid(1), "created_at": "then", "updated_at": "then"}
+    body = {"thread_id": uid(1), "if_exists": "do_nothing"}
+    tape.call("POST", "/threads", body, json=new)
+    tape.call("POST", "/threads", body, json=new)
+    tape.stream(EVENTS)
+    tape.call("POST", "/threads", body, json={**new, "updated_at": "later"})
+    tape.call("POST", "/threads", body, json={**new, "thread_id": uid(9), "updated_at": "later"})
+    tapes = tape.tapes()
+    thread, older = tapes.threads[uid(1)], tapes.threads[uid(9)]
+    assert [call.number for call in tapes.creations] == [thread.created.number if thread.created else None]
+    assert [thread.stage_at(read.started)[0] for read in thread.reads] == [0, 1]
+    assert (thread.is_older, older.is_older, older.created) == (False, True, None)
+
+
 def test_refused_run_is_no_step(tape: Tape) -> None:
     """A run that the server refused started nothing."""
     tape.call("POST", f"{THREAD}/runs/stream", BODY, json={"detail": "no"}, status=422)

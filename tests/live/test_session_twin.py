@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from graphtape.tests.live.conformance import administering, conversations, situations, twin
+from graphtape.tests.live.conformance import administering, conversations, own_threads, situations, twin
 from graphtape.tests.live.conformance.deviations import unexpected
 from graphtape.tests.live.conformance.report import REPORT
 from graphtape.tests.live.conformance.staging import Case, play_all
@@ -38,6 +38,7 @@ SCRIPTS = {
         for strategy in ("absent", "reject", "enqueue", "interrupt", "rollback")
     },
     **situations.SCRIPTS,
+    **own_threads.SCRIPTS,
     **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
 }
 # Nothing but a recording can show these.
@@ -45,11 +46,14 @@ RECORDED_ONLY = {
     "wait, recorded as wait": twin.waiting_recorded,
     "assistants": administering.assistants,
     "store": administering.store,
+    **own_threads.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
 PROBED_ONLY = conversations.SCRIPTS
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
+# Recorded with --widen too.
+WIDENED = {*own_threads.SCRIPTS, *own_threads.RECORDED_ONLY}
 USUAL = {
     "a run in its steps",
     "interrupt and resume",
@@ -74,22 +78,26 @@ USUAL = {
     "ids that clients bring",
     "new chats",
     "clients at once",
+    "own thread, made by a run, updates only",
 }
 
 
 def cases() -> list[Case]:
     out = []
+    recorded_only = {"a run in its steps", *RECORDED_ONLY}
     for recorded in (True, False):
         tail = ", recorded" if recorded else ""
         for name, script in {**SCRIPTS, **(RECORDED_ONLY if recorded else PROBED_ONLY)}.items():
             # Recorded reads of a run in its steps, derived ones of everything else.
-            few = name in USUAL and recorded == (name in ("a run in its steps", "store"))
+            few = name in USUAL and recorded == (name in recorded_only)
             how = {
                 "probes_recorded": recorded,
                 "speed": "max" if name in UNTIMED else "1",
                 "stepped": True,
             }
             out.append(Case(name + tail, script, how, few))
+            if recorded and name in WIDENED:
+                out.append(Case(f"{name}, widened", script, {**how, "widen": True}, few))
     return out
 
 

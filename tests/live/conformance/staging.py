@@ -71,18 +71,26 @@ Script = Callable[[Stage], Awaitable[None]]
 
 
 async def play(
-    server: str, script: Script, folder: Path, *, probes_recorded: bool = False, **choices: Any
+    server: str,
+    script: Script,
+    folder: Path,
+    *,
+    probes_recorded: bool = False,
+    widen: bool = False,
+    **choices: Any,
 ) -> list[tuple[str, Judgement]]:
     """Play a script to both, and judge every answer that it kept.
 
     Args:
         server: URL of the real server.
         probes_recorded: the recording holds all; else only what the script records.
+        widen: how it is recorded.
         choices: how the mock replays.
     """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     tape = folder / "script.tape"
-    async with Recorder(server, CassetteWriter.create(tape, overwrite=True)) as recorder:
+    writer = CassetteWriter.create(tape, overwrite=True)
+    async with Recorder(server, writer, widen=widen) as recorder:
         real = Stage(Wire(recorder.url), Wire(recorder.url if probes_recorded else server))
         real.gates = Wire(server)
         real.tag = uuid.uuid4().hex[:12]

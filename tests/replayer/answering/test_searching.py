@@ -95,3 +95,54 @@ def test_filters(kit: Any, two_creations: Any) -> None:
     }
     rows = kit.value(kit.ask(session, "POST", "/threads/search", asked))
     assert rows == [{"thread_id": mine, "extracted": {"last": 6, "no": None}}]
+
+
+UPDATES = {"assistant_id": "agent", "stream_mode": ["updates"]}
+
+
+def unknown_values(kit: Any) -> Any:
+    """A session with two threads: in the first something ran that showed no values."""
+    recording = kit.recording()
+    for number in (1, 2):
+        recording.thread(number)
+    recording.run(kit.uid(1), kit.uid(3), UPDATES, [(1, "metadata", {}), (1, "updates", {"a": {"n": 1}})])
+    session = kit.session(recording)
+    for _ in range(2):
+        create(kit, session)
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", UPDATES)
+    kit.ask(session, "PATCH", f"/threads/{kit.uid(1)}", {"metadata": {"mine": 1}}, now_ms=900)
+    return session
+
+
+def test_thread_of_unknown_values(kit: Any) -> None:
+    """It is counted and found by what is known of it, and told without its values."""
+    session = unknown_values(kit)
+    asked = {"metadata": {"mine": 1}}
+    assert kit.value(kit.ask(session, "POST", "/threads/count", asked, now_ms=1000)) == 1
+    assert found(kit, session, {"metadata": {"mine": 2}}) == []
+    rows = kit.ask(
+        session, "POST", "/threads/search", {**asked, "select": ["thread_id", "status"]}, now_ms=1000
+    )
+    assert kit.value(rows) == [{"thread_id": kit.uid(1), "status": "idle"}]
+
+
+@pytest.mark.parametrize(
+    ("what", "asked"),
+    [
+        ("search", {}),
+        ("search", {"select": ["thread_id", "values"]}),
+        ("search", {"select": ["thread_id"], "extract": {"n": "values.n"}}),
+        ("search", {"select": ["thread_id"], "values": {"n": 1}}),
+        ("count", {"values": {"n": 1}}),
+    ],
+)
+def test_unknown_values_asked_for(kit: Any, what: str, asked: Any) -> None:
+    """Nobody knows them: a search that looks at them, or tells them, is refused."""
+    session = unknown_values(kit)
+    reply = kit.ask(session, "POST", f"/threads/{what}", asked, now_ms=1000)
+    assert reply.plan.head.status == 422
+    assert "not recorded" in kit.value(reply)["detail"]
+    # Those of the other thread are known.
+    assert (
+        kit.ask(session, "POST", f"/threads/{what}", {**asked, "metadata": {"a": 1}}).plan.head.status == 200
+    )

@@ -342,3 +342,41 @@ def test_server_reads(kit: Any) -> None:
     assert kit.value(kit.ask(session, "GET", "/info")) == {"version": "0.16.7"}
     assert kit.value(kit.ask(session, "GET", "/ok")) == {"ok": True, "services": {}}
     assert kit.value(kit.ask(kit.session(kit.recording()), "GET", "/info"))["version"] == "graphtape"
+
+
+def test_thread_that_is_there_is_created_again(kit: Any) -> None:
+    """Its client, who does not mind, gets the thread as it is: here as it was recorded at this stage."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {**BODY, "stream_mode": ["updates"]}
+    recording.run(thread_id, kit.uid(2), body, [(1, "metadata", {}), (1, "updates", {"a": {"n": 1}})])
+    again = {"thread_id": thread_id, "if_exists": "do_nothing"}
+    metadata = {"graph_id": "agent", "assistant_id": kit.uid(7)}
+    whole = {
+        "thread_id": thread_id, "created_at": "2026-11-21T00:10:36.000000+00:00", "updated_at": "later",
+        "state_updated_at": "later", "metadata": metadata, "status": "idle", "config": {}, "values": {"n": 1},
+    }  # fmt: skip
+    recording.json("POST", "/threads", whole, again)
+    session = kit.session(recording)
+    create(kit, session)
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", body)
+    told = kit.ask(session, "POST", "/threads", again, now_ms=99)
+    assert kit.value(told)["values"] == {"n": 1}
+    kit.ask(session, "PATCH", f"/threads/{thread_id}", {"metadata": {"mine": 1}}, now_ms=99)
+    told = kit.value(kit.ask(session, "POST", "/threads", again, now_ms=99))
+    assert (told["values"], told["metadata"]["mine"]) == ({"n": 1}, 1)
+
+
+def test_thread_older_than_the_recording_is_created_again(kit: Any) -> None:
+    """It was there before: its client finds it, or is told that it exists."""
+    recording = kit.recording()
+    again = {"thread_id": kit.uid(1), "if_exists": "do_nothing"}
+    old = {
+        "thread_id": kit.uid(1), "created_at": "then", "updated_at": "later", "state_updated_at": "later",
+        "metadata": {}, "status": "idle", "config": {}, "values": {"n": 1},
+    }  # fmt: skip
+    recording.json("POST", "/threads", old, again)
+    recording.run(kit.uid(1), kit.uid(2), BODY)
+    session = kit.session(recording)
+    assert kit.value(kit.ask(session, "POST", "/threads", again))["values"] == {"n": 1}
+    assert create(kit, session, {"thread_id": kit.uid(1)}).plan.head.status == 409

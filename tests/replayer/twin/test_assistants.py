@@ -34,3 +34,17 @@ def test_assistant_of_the_request(kit: Any) -> None:
     recording.run(recording.thread(1), kit.uid(2), BODY)
     found = assistant_of(play_of(kit, recording), lambda name: f"default {name}")
     assert found == {"graph_id": "agent", "assistant_id": "default agent"}
+
+
+def test_assistant_of_a_run_that_made_its_thread(kit: Any) -> None:
+    """The metadata of such a run name no graph; its configuration does."""
+    recording = kit.recording()
+    ids = {"graph_id": "agent", "assistant_id": kit.uid(77)}
+    run = {
+        "run_id": kit.uid(2),
+        "metadata": {"created_by": "system", "assistant_id": kit.uid(77)},
+        "kwargs": {"config": {"configurable": {"run_id": kit.uid(2), **ids}}},
+    }
+    recording.run(recording.thread(1), kit.uid(2), BODY)
+    recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", run)
+    assert assistant_of(play_of(kit, recording), lambda name: f"default {name}") == ids
