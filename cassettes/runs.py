@@ -7,7 +7,7 @@ tape holds only events that the cassette proves to follow each other without a g
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,9 @@ _WHOLE_THREAD = frozenset(
 
 Moment = tuple[int, int]
 """(recording, ns): comparable within one cassette."""
+
+_NEVER_NS = 1 << 62
+"""Later than anything in a recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,9 @@ class RecordedCall:
 
     @property
     def ended(self) -> Moment:
+        """When it ended; without an end, later than anything in its recording."""
         ended_ns = self.summary.ended_ns
-        return self.summary.recording, self.summary.at_ns if ended_ns is None else ended_ns
+        return self.summary.recording, _NEVER_NS if ended_ns is None else ended_ns
 
     @property
     def answered(self) -> bool:
@@ -271,19 +275,33 @@ class RecordedRun:
                 return tape
         return self._with_thread_streams(tape)
 
-    def _with_thread_streams(self, tape: Tape | None) -> Tape | None:
-        """What its own streams show, or where they show less the part that a stream of its thread holds."""
+    @cached_property
+    def told_ids(self) -> Sequence[str | None]:
+        """The ids that a stream of its thread gave its first events, which a stream of its own may have without."""
+        tape = self.tape
+        parts = [] if tape is None else [part for part in self._in_thread_streams() if _agree(part, tape)]
+        longest = max(parts, key=lambda part: len(part.events), default=None)
+        return () if longest is None else tuple(entry.block.id for entry in longest.events)
+
+    def _in_thread_streams(self) -> Iterator[Tape]:
+        """Its events as streams of its thread hold them, from its first on."""
         if self.thread is None or self.run_id is None:
-            return tape
+            return
         for call in self.thread.streams_with("run_modes"):
             if call.summary.recording != self.call.summary.recording:
                 continue
             resumable = self.options is not None and self.options.resumable
             part = run_within(tape_of(call, self.call.summary.at_ns), self.run_id, with_ids=resumable)
-            if part is None or not _begins_run(part) or (tape is not None and not _is_begun_by(part, tape)):
-                continue
-            if tape is not None:
-                part = replace(
+            if part is not None and _begins_run(part):
+                yield part
+
+    def _with_thread_streams(self, tape: Tape | None) -> Tape | None:
+        """What its own streams show, or where they show less the part that a stream of its thread holds."""
+        for part in self._in_thread_streams():
+            if tape is None:
+                tape = part
+            elif _is_begun_by(part, tape):
+                tape = replace(
                     tape,
                     blocks=(*tape.blocks, *part.blocks[len(tape.events) :]),
                     end_ns=max(tape.end_ns, part.end_ns),
@@ -291,7 +309,6 @@ class RecordedRun:
                     detail=part.detail,
                     continued=True,
                 )
-            tape = part
             if tape.whole:
                 break
         return tape
@@ -331,9 +348,14 @@ def _begins_run(tape: Tape) -> bool:
 
 def _is_begun_by(whole: Tape, part: Tape) -> bool:
     """Whether the events of a part are the first ones of the whole, which has no other events but more."""
-    return len(whole.events) > len(part.events) and all(
-        (one.block.name, one.block.data) == (other.block.name, other.block.data)
-        for one, other in zip(part.events, whole.events, strict=False)
+    return len(whole.events) > len(part.events) and _agree(part, whole)
+
+
+def _agree(one: Tape, other: Tape) -> bool:
+    """Whether both have the same events, ids aside, as far as both go."""
+    return all(
+        (ours.block.name, ours.block.data) == (theirs.block.name, theirs.block.data)
+        for ours, theirs in zip(one.events, other.events, strict=False)
     )
 
 

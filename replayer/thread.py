@@ -155,7 +155,7 @@ class SessionThread:
         if isinstance(last, Play) and last.cancel_asked_ns is not None and last.run.cancel is not None:
             # As in the recording: cancelled from the request on, whatever its last step still shows.
             return Stage(recorded, _step(last) + 1, in_flight=False, exact=exact)
-        if isinstance(last, Play) and not last.finished(now_ns):
+        if isinstance(last, Play) and not last.exhausted(now_ns):
             return Stage(recorded, last.run.step, in_flight=True, exact=exact)
         if isinstance(last, Play) and last.cancelled_ns is not None:
             # Cancelled where the recorded run was, or it has not come as far as any recorded read saw it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from graphtape.cassettes.model import Ending
@@ -153,24 +154,36 @@ def _frames(
     events = tape.events
     names = {entry.block.name or "" for entry in events}
     view = View(recorded, options, flat=tape.whole and is_flat(recorded, names))
-    frames: list[SeenFrame] = []
-    for source, entry in enumerate(events):
-        for frame in view.feed(entry.block, entry.raw):
-            event_id, verbatim = _event_id(run, entry)
-            frames.append(SeenFrame(entry.at_ns, frame.raw, frame.name, event_id, source, verbatim))
-    for frame in view.finish():
-        event_id, verbatim = _event_id(run, events[-1])
-        frames.append(SeenFrame(tape.end_ns, frame.raw, frame.name, event_id, len(events) - 1, verbatim))
+    told = run.told_ids if any(entry.block.id is None for entry in events) else ()
+    ids = [
+        _event_id(run, entry, other) for entry, other in zip(events, chain(told, repeat(None)), strict=False)
+    ]
+    frames = [
+        SeenFrame(entry.at_ns, frame.raw, frame.name, event_id, source, verbatim)
+        for source, (entry, (event_id, verbatim)) in enumerate(zip(events, ids, strict=True))
+        for frame in view.feed(entry.block, entry.raw)
+    ]
+    frames += [
+        SeenFrame(tape.end_ns, frame.raw, frame.name, ids[-1][0], len(events) - 1, ids[-1][1])
+        for frame in view.finish()
+    ]
     return frames, view.derived
 
 
-def _event_id(run: RecordedRun, entry: TapeBlock) -> tuple[EventId, str | None]:
-    """The recorded id, else the arrival time in Unix milliseconds: what the server's ids are made of."""
+def _event_id(run: RecordedRun, entry: TapeBlock, told: str | None) -> tuple[EventId, str | None]:
+    """The recorded id, else the one that a stream of the thread `told`, else the arrival time in Unix milliseconds.
+
+    That is what the server's ids are made of.
+    """
     summary = run.call.summary
     text = entry.block.id or None
     recorded = parse_event_id(text) if text else None
     if recorded is not None:
-        return recorded, text
+        # The bytes of a run that only a stream of its thread showed may have lost theirs.
+        return recorded, text if entry.raw.rfind(b"\nid:") >= 0 else None
+    elsewhere = parse_event_id(told) if told else None
+    if elsewhere is not None:
+        return elsewhere, None
     started_ns = run.call.cassette.recordings[summary.recording - 1].started_unix_ns
     return ((started_ns + summary.at_ns + entry.at_ns) // 1_000_000, 0), text
 
@@ -178,7 +191,8 @@ def _event_id(run: RecordedRun, entry: TapeBlock) -> tuple[EventId, str | None]:
 def _silent_tape(run: RecordedRun) -> Tape:
     summary = run.call.summary
     head_ns = (summary.response_ns if summary.response_ns is not None else summary.at_ns) - summary.at_ns
-    end_ns = run.done[1] - summary.at_ns if run.done[0] == summary.recording else head_ns
+    shows_end = run.done[0] == summary.recording and summary.ending is not Ending.UNFINISHED
+    end_ns = run.done[1] - summary.at_ns if shows_end else head_ns
     whole = summary.ending is Ending.COMPLETE
     detail = (
         ""

@@ -86,6 +86,30 @@ def staged_read(turn: Turn, thread: SessionThread) -> Reply | None:
     return _read_at(turn, thread, stage) if stage.exact else None
 
 
+def recorded_thread_stream(turn: Turn, thread: SessionThread) -> RecordedCall | None:
+    """The recorded stream of the same thread that was asked for at the same stage; the n-th gets the n-th."""
+    recorded, *wanted, exact = thread.stage(turn.now_ns)
+    if recorded is None or not exact:
+        return None
+    equal = [
+        call
+        for call in recorded.streams
+        if recorded.stage_at(call.started) == tuple(wanted) and same_query(call.query, turn.asked.query)
+    ]
+    return _next_of(equal, thread, (turn.operation, *wanted, tuple(sorted(turn.asked.query))))
+
+
+def _next_of(
+    equal: Sequence[RecordedCall], thread: SessionThread, key: tuple[object, ...]
+) -> RecordedCall | None:
+    """The last one serves all later ones: at a stage that lasts, clients read as often as they like."""
+    if not equal:
+        return None
+    position = min(thread.reads[key], len(equal) - 1)
+    thread.reads[key] += 1
+    return equal[position]
+
+
 def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
     recorded = stage.recorded
     if recorded is None:
@@ -107,13 +131,9 @@ def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
         and same_query(read.query, query)
         and same_body(read.request_body(), body)
     ]
-    if not equal:
-        return None
     key = (turn.operation, wanted, tuple(sorted(params.items())), tuple(sorted(query)), body)
-    # The last one serves all later ones: at a stage that lasts, clients read as often as they like.
-    position = min(thread.reads[key], len(equal) - 1)
-    thread.reads[key] += 1
-    return recorded_answer(equal[position], thread, recorded)
+    found = _next_of(equal, thread, key)
+    return None if found is None else recorded_answer(found, thread, recorded)
 
 
 def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:

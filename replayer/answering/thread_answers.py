@@ -21,7 +21,12 @@ from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Tu
 from graphtape.replayer.answering.describing import READ_HOW, created_object, creation_ids, described_thread
 from graphtape.replayer.answering.misses import plain_miss
 from graphtape.replayer.answering.plain import plain_answer
-from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body, staged_read
+from graphtape.replayer.answering.recorded_answers import (
+    recorded_answer,
+    recorded_thread_stream,
+    same_body,
+    staged_read,
+)
 from graphtape.replayer.answering.replies import json_plan, recorded_plan, refusal_plan, stream_head
 from graphtape.replayer.answering.searching import contains
 from graphtape.replayer.thread import Change, SessionThread, Update
@@ -298,8 +303,9 @@ def join_thread_stream(turn: Turn) -> Answer:
     except InvalidThreadStream as invalid:
         return Reply(refusal_plan(422, invalid.detail))
     thread = turn.session.thread(thread_id)
-    like = _like(thread) if thread is not None else None
+    like = None
     if thread is not None:
+        like = recorded_thread_stream(turn, thread) or _like(thread)
         turn.session.open_deep_link(thread, turn.now_ns)
     return ThreadStream(thread_id.lower(), stream_head(like), shows, last_event_id)
 

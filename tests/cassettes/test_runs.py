@@ -53,7 +53,7 @@ class Tape:
         location: str = "",
         status: int = 200,
         cursor: str = "",
-        ending: Ending = Ending.COMPLETE,
+        ending: Ending | None = Ending.COMPLETE,
         at: int | None = None,
         took: int = 10,
     ) -> None:
@@ -68,10 +68,11 @@ class Tape:
         writer.response(number, start * MS, status, "OK", tuple(headers))
         for data in [orjson.dumps(json)] if reads is None else reads:
             writer.chunk(number, (start + 1) * MS, data)
-        writer.end(number, (start + took) * MS, ending)
+        if ending is not None:
+            writer.end(number, (start + took) * MS, ending)
         self._now = max(self._now, start + took + 1)
 
-    def stream(self, events: list[bytes], ending: Ending = Ending.COMPLETE, **more: Any) -> None:
+    def stream(self, events: list[bytes], ending: Ending | None = Ending.COMPLETE, **more: Any) -> None:
         self.call("POST", f"{THREAD}/runs/stream", BODY, reads=events, location=RUN, ending=ending, **more)
 
     def join(self, events: list[bytes], **more: Any) -> None:
@@ -334,6 +335,24 @@ def test_stream_that_broke_off_from_a_stream_of_its_thread(tape: Tape) -> None:
     assert run.tape is not None
     assert [entry.block.data for entry in run.tape.events][1:] == [b"1", b"2"]
     assert (run.tape.whole, run.tape.continued) == (True, True)
+
+
+def test_ids_that_a_stream_of_the_thread_told(tape: Tape) -> None:
+    """A stream without ids has those of the stream of its thread that shows most of it, if both agree."""
+    shown = whole_of(uid(2))
+    without = [event.split(b"id: ")[0] + b"\r\n" for event in shown[:3]]
+    tape.stream(without)
+    tape.call("GET", f"{THREAD}/stream", reads=shown[:2], at=0, took=50)
+    tape.call("GET", f"{THREAD}/stream", reads=shown, at=0, took=50)
+    tape.call("GET", f"{THREAD}/stream", reads=[shown[0], *whole_of(uid(2), 20)[2:]], at=0, took=50)
+    assert tape.run().told_ids == ("10-0", "11-0", "12-0")
+
+
+def test_run_whose_recorder_was_killed(tape: Tape) -> None:
+    """It is in flight to the end of its recording, and over in the next."""
+    tape.stream([EVENTS[0]], None)
+    (thread,) = tape.tapes().threads.values()
+    assert [thread.stage_at(moment) for moment in ((1, 99 * MS), (2, 0))] == [(0, True), (1, False)]
 
 
 def test_stream_of_another_run_proves_nothing(tape: Tape) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from graphtape.cassettes.model import Ending
+
 
 def conversation(kit: Any, **more: Any) -> Any:
     """A session whose cassette holds one thread with the runs `one` and `two`, 31 ms each."""
@@ -54,6 +56,19 @@ def test_stage(kit: Any) -> None:
     assert thread.stage(0)[1:] == (0, False, True)
     start(kit, session, "one", 0)
     assert thread.stage(10 * kit.MS)[1:] == (0, True, True)
+    assert thread.stage(31 * kit.MS)[1:] == (1, False, True)
+
+
+def test_stage_of_a_run_whose_end_was_not_recorded(kit: Any) -> None:
+    """Where nothing more of it will come, what was read after its recorded reader had left is true."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(2), {"assistant_id": "a", "input": "one"}, ending=Ending.CLIENT_LEFT)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    start(kit, session, "one", 0)
+    (thread,) = session.threads.values()
+    assert thread.stage(30 * kit.MS)[1:] == (0, True, True)
     assert thread.stage(31 * kit.MS)[1:] == (1, False, True)
 
 

@@ -108,6 +108,35 @@ async def test_ids_on_every_event(kit: Any) -> None:
     await reader.stop()
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_ids_as_a_stream_of_the_thread_told_them(kit: Any, streamed: bool, resumable: bool) -> None:
+    """A run without ids of its own has here those of the recorded stream of its thread; its own stream has none.
+
+    The same if no stream of its own was recorded. Who asks for a resumable run gets them too.
+    """
+    made = kit.recording()
+    thread_id = made.thread(1)
+    events = kit.simple_events(kit.uid(2), "a")
+    if streamed:
+        made.run(thread_id, kit.uid(2), BODY, events)
+    else:
+        run = {"run_id": kit.uid(2), "thread_id": thread_id}
+        location = ((b"content-location", f"/threads/{thread_id}/runs/{kit.uid(2)}".encode()),)
+        made.json("POST", f"/threads/{thread_id}/runs", run, BODY, headers=location)
+    done = (1, "metadata", {"status": "run_done", "run_id": kit.uid(2)})
+    told = [kit.sse(*event[1:], f"{70 + n}-0") for n, event in enumerate([*events, done])]
+    made.call("GET", f"/threads/{thread_id}/stream", reads=[(1, data) for data in told])
+    session, clock = kit.session(made), FakeClock(autojump=False)
+    kit.ask(session, "POST", "/threads", {})
+    reader = Reader(kit, session, clock)
+    play = post(kit, session, clock, body=RESUMABLE if resumable else BODY).play
+    await move(clock, 40)
+    assert reader.seen == told
+    assert (b"id: " in play.frame(0).raw) is resumable
+    await reader.stop()
+
+
 async def test_attached_inside_a_run(kit: Any) -> None:
     """Who comes inside a run gets its events from now on, without the start, and its end."""
     session, clock = kit.session(recording(kit)), FakeClock(autojump=False)

@@ -323,6 +323,27 @@ def test_thread_stream_that_is_refused(
     assert (reply.plan.head.status, kit.value(reply)["detail"]) == (422, detail)
 
 
+def test_head_of_a_thread_stream(kit: Any) -> None:
+    """The n-th at a stage has the head of the n-th that was recorded there; others that of the thread's last answer."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}/stream"
+    for second in (1, 2):
+        recording.call("GET", path, headers=((b"date", b"%d" % second), *kit.STREAM_TAIL))
+    recording.run(kit.uid(1), kit.uid(2), BODY)
+    recording.call("GET", path, headers=((b"date", b"3"), *kit.STREAM_TAIL))
+    session = kit.session(recording)
+    create(kit, session)
+
+    def date(query: str = "", now_ms: float = 0) -> bytes:
+        answer = kit.ask(session, "GET", path + query, now_ms=now_ms)
+        return dict(answer.head.headers)[b"date"]
+
+    created = kit.DATE[1]
+    assert [date(), date(), date(), date("?stream_modes=lifecycle")] == [b"1", b"2", b"2", created]
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY)
+    assert [date(now_ms=1), date(now_ms=99)] == [created, b"3"]
+
+
 def test_thread_stream_modes(kit: Any, two_creations: Any) -> None:
     """Of repeated `stream_modes` the last counts, `stream_mode` is ignored; by the docs they add up."""
     path = f"/threads/{kit.uid(1)}/stream?stream_modes=lifecycle&stream_modes=state_update&stream_mode=x"
