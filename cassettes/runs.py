@@ -38,9 +38,6 @@ _WHOLE_THREAD = frozenset(
 Moment = tuple[int, int]
 """(recording, ns): comparable within one cassette."""
 
-_NEVER_NS = 1 << 62
-"""Later than anything in a recording."""
-
 
 @dataclass(frozen=True, slots=True)
 class TapeBlock:
@@ -106,9 +103,8 @@ class RecordedCall:
 
     @property
     def ended(self) -> Moment:
-        """When it ended; without an end, later than anything in its recording."""
         ended_ns = self.summary.ended_ns
-        return self.summary.recording, _NEVER_NS if ended_ns is None else ended_ns
+        return self.summary.recording, self.summary.at_ns if ended_ns is None else ended_ns
 
     @property
     def answered(self) -> bool:
@@ -671,6 +667,9 @@ def _run_done(run: RecordedRun) -> Moment:
     if shown is not None:
         ends.append(shown)
     if not ends:
+        if run.call.summary.ending is Ending.UNFINISHED and run.tape is not None:
+            # Of what a killed recorder left, the last event is the end.
+            return run.call.summary.recording, run.call.summary.at_ns + run.tape.end_ns
         return run.call.ended
     run.told_over = min(ends), told[1] if told is not None else ""
     return min(ends)

@@ -191,8 +191,7 @@ def _event_id(run: RecordedRun, entry: TapeBlock, told: str | None) -> tuple[Eve
 def _silent_tape(run: RecordedRun) -> Tape:
     summary = run.call.summary
     head_ns = (summary.response_ns if summary.response_ns is not None else summary.at_ns) - summary.at_ns
-    shows_end = run.done[0] == summary.recording and summary.ending is not Ending.UNFINISHED
-    end_ns = run.done[1] - summary.at_ns if shows_end else head_ns
+    end_ns = run.done[1] - summary.at_ns if run.done[0] == summary.recording else head_ns
     whole = summary.ending is Ending.COMPLETE
     detail = (
         ""

@@ -7,6 +7,7 @@ strictly, request after request in recorded order; what cannot be repeated that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -35,10 +36,7 @@ _PATIENCE_S = 10.0
 _SHOWN = 400
 """Columns of a recorded or replayed value that are shown."""
 
-_NOT_COMPARED = {
-    Ending.UNREACHED: "the upstream was not reached",
-    Ending.UNFINISHED: "unfinished",
-}
+_UNFINISHED = "unfinished"
 
 # What our own servers add or remove; the recorded ones are kept in the file and never sent.
 _OUR_HEADERS = (b"access-control-", b"graphtape-")
@@ -140,11 +138,10 @@ class _Player:
         open_now: list[_Recorded] = []
         for summary in self._cassette.exchanges:
             recorded = self._placed(summary, open_now)
-            if (reason := _NOT_COMPARED.get(summary.ending)) is not None or summary.status in (None, 101):
-                self._verdict.set_aside.append((summary.number, reason or "no plain HTTP answer"))
-                continue
-            if reason := _unsendable(self._cassette, summary.number):
+            if reason := _never_compared(self._cassette, summary):
                 self._verdict.set_aside.append((summary.number, reason))
+                if reason == _UNFINISHED and summary.status is not None:
+                    await self._repeat(recorded)
                 continue
             if recorded.resolved is not None and recorded.resolved.operation is Operation.JOIN_THREAD_STREAM:
                 attached = asyncio.Event()
@@ -189,6 +186,14 @@ class _Player:
             enough=None if exchange.ending is Ending.COMPLETE else _Enough(exchange),
         )
 
+    async def _repeat(self, recorded: _Recorded) -> None:
+        """Ask for what has no end once more, for the sake of what follows: it is played, then it breaks off."""
+        if recorded.resolved is None or recorded.resolved.route.answer is None:
+            return
+        with contextlib.suppress(NoAnswer, TimeoutError):
+            exchange = replace(self._cassette.exchange(recorded.summary.number), ending=Ending.COMPLETE)
+            await asyncio.wait_for(self._ask(exchange), _PATIENCE_S)
+
     async def _compare(self, recorded: _Recorded, answer: Any) -> None:
         number = recorded.summary.number
         exchange = self._as_the_mock_says(self._cassette.exchange(number))
@@ -223,6 +228,17 @@ class _Player:
             for name, value in response.headers
         )
         return replace(exchange, response=replace(response, headers=headers))
+
+
+def _never_compared(cassette: Cassette, summary: ExchangeSummary) -> str:
+    """Why an exchange is not compared, whatever is answered; empty if it is."""
+    if summary.ending is Ending.UNREACHED:
+        return "the upstream was not reached"
+    if unsendable := _unsendable(cassette, summary.number):
+        return unsendable
+    if summary.ending is Ending.UNFINISHED:
+        return _UNFINISHED
+    return "no plain HTTP answer" if summary.status in (None, 101) else ""
 
 
 def _unsendable(cassette: Cassette, number: int) -> str:

@@ -47,6 +47,13 @@ def test_unfinished(kit: Any) -> None:
     assert "exchange 2 not compared: unfinished" in text
 
 
+def test_what_follows_an_unfinished_run(kit: Any) -> None:
+    """It is played to where it breaks off, for what was read after it."""
+    state = kit.Call("GET", f"/threads/{kit.THREAD}/state", None, {"read": "after it"})
+    verdict = verified(kit, kit.thread(), kit.run(ending=None), state)
+    assert (verdict.state, verdict.compared, verdict.set_aside) == ("sound", 2, [(2, "unfinished")])
+
+
 def test_torn(kit: Any) -> None:
     """A torn tail is told by its offset."""
     path = kit.write(kit.info(), kit.thread(), kit.run(), closed=False)
