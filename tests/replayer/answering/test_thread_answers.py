@@ -336,7 +336,7 @@ def test_head_of_a_thread_stream(kit: Any) -> None:
 
     def date(query: str = "", now_ms: float = 0) -> bytes:
         answer = kit.ask(session, "GET", path + query, now_ms=now_ms)
-        return dict(answer.head.headers)[b"date"]
+        return bytes(dict(answer.head.headers)[b"date"])
 
     created = kit.DATE[1]
     assert [date(), date(), date(), date("?stream_modes=lifecycle")] == [b"1", b"2", b"2", created]
