@@ -462,6 +462,11 @@ class Tapes:
     threads: dict[str, RecordedThread]
     creations: list[RecordedCall]
 
+    @property
+    def are_several(self) -> bool:
+        """Whether an exchange's number alone does not name it."""
+        return bool(self.calls) and self.calls[0].cassette is not self.calls[-1].cassette
+
     @cached_property
     def thread_objects(self) -> dict[str, list[tuple[RecordedCall, dict[str, Any]]]]:
         """By thread: every answer that shows the whole object of it, in order, and the object."""

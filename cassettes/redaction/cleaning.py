@@ -76,6 +76,11 @@ class _Open:
     response: ResponseMasker | None = None
     decoded: _Decoded | None = None
 
+    @property
+    def found(self) -> tuple[str, ...]:
+        """What was masked in it, less what stands in its request's head."""
+        return once([*self.redacted, *self.body.redacted, *self.plan.found])
+
 
 def clean(
     source: str | os.PathLike[str],
@@ -112,6 +117,7 @@ def clean(
         cleaner = _Cleaner(cassette, redactor)
         cleaner.look()
         exchanges = rewrite(source, target, cleaner.clean, overwrite=overwrite)
+        cleaner.finish()
     return CleaningReport(exchanges, dict(cleaner.masked), tuple(cleaner.unread))
 
 
@@ -233,6 +239,11 @@ class _Cleaner:
             ]
         return [record]
 
+    def finish(self) -> None:
+        """Count what was masked in exchanges that have no end."""
+        for entry in self._open.values():
+            self.masked.update(entry.found)
+
     def _request(self, number: int, request: Request) -> Request:
         plan = self._plans.get(number) or _Plan()
         headers, in_headers = self._redactor.headers(request.headers)
@@ -276,9 +287,8 @@ class _Cleaner:
 
     def _end(self, number: int, end: End, entry: _Open) -> End:
         del self._open[number]
-        found = once([*entry.redacted, *entry.body.redacted, *entry.plan.found])
-        self.masked.update(found)
-        late = [what for what in once([*end.redacted, *found]) if what not in entry.in_head]
+        self.masked.update(entry.found)
+        late = [what for what in once([*end.redacted, *entry.found]) if what not in entry.in_head]
         extra: dict[str, Any] = self._scrubbed(
             {key: value for key, value in end.extra.items() if key != "redacted"}
         )

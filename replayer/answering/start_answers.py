@@ -6,6 +6,7 @@ and 9); then a recorded run; only then a miss.
 
 from __future__ import annotations
 
+from graphtape.cassettes.runs import Tapes
 from graphtape.protocol.bodies import BodySchema, run_refusal
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import is_uuid
@@ -153,7 +154,7 @@ def _thread_of(turn: Turn, thread_id: str, body: Json) -> SessionThread | Reply:
 
 def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
     match, like = chosen.match, chosen.match.run.call
-    note = _note(chosen)
+    note = _note(chosen, turn.session.tapes)
     marks: list[tuple[bytes, bytes]] = [(b"graphtape-match", b"exact" if match.exact else b"nearest")]
     same_way = match.run.answer == answer
     seen = chosen.seen.derived if answer == "stream" else ""
@@ -182,10 +183,11 @@ def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
     return Reply(json_plan(200, value, like=like, extra=(*location, *extra)), note)
 
 
-def _note(chosen: Chosen) -> str:
+def _note(chosen: Chosen, tapes: Tapes) -> str:
     match = chosen.match
     tape = chosen.seen.tape
-    parts = [f"exchange {match.run.call.number}"]
+    call = match.run.call
+    parts = [f"exchange {call.number}" + (f" of {call.cassette.path}" if tapes.are_several else "")]
     if not match.exact:
         fields = [difference.field for difference in match.differences]
         more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""

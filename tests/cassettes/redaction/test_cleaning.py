@@ -147,10 +147,14 @@ def test_unfinished(tape: Path, tmp_path: Path, writer: CassetteWriter) -> None:
     writer.response(open_one, 0, 200, "OK", SSE)
     for data in pieces(SECRET):
         writer.chunk(open_one, 1, data)
+    named = writer.request(0, "POST", "/", ((b"x-api-key", b"k"),))
+    writer.request_body(named, 1, b'{"password":"p"}')
     writer.flush()
-    clean(tape, tmp_path / "b.tape", values=[("PIN", SECRET)])
+    report = clean(tape, tmp_path / "b.tape", values=[("PIN", SECRET)])
+    # What has no end is counted too.
+    assert report.masked == {"value PIN": 2, "header x-api-key": 1, "body password": 1}
     with Cassette.open(tmp_path / "b.tape") as cleaned:
-        assert cleaned.check().unfinished == (number, open_one)
+        assert cleaned.check().unfinished == (number, open_one, named)
         assert cleaned.exchange(number).request_body == b'{"a":"some text"'
         stars = b"".join(pieces("*" * len(SECRET)))
         assert cleaned.exchange(streamed).body == cleaned.exchange(open_one).body == stars

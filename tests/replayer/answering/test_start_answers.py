@@ -90,6 +90,16 @@ def test_nearest_is_said(kit: Any) -> None:
     assert answer.note == "exchange 2 (nearest; differs in input.text)"
 
 
+def test_which_of_several_cassettes(kit: Any) -> None:
+    """The number of an exchange names it together with its file."""
+    one, other = kit.recording(), kit.recording()
+    for made in (one, other):
+        made.run(None, kit.uid(2), {"assistant_id": "agent", "input": str(made.path)})
+    session = kit.session(one, other)
+    answer = kit.ask(session, "POST", "/runs/stream", {"assistant_id": "agent", "input": str(other.path)})
+    assert answer.note == f"exchange 1 of {other.path}"
+
+
 def test_reuse_is_logged(kit: Any) -> None:
     """A recording that is played again is logged as such, also in strict."""
     session = kit.session(one_run(kit), match="strict")
