@@ -18,17 +18,20 @@ from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body, iter_blocks
 from graphtape.cassettes.threadstreams import run_ends, run_within, state_updates
 from graphtape.protocol.errors import InvalidStreamMode
-from graphtape.protocol.ids import parse_event_id
+from graphtape.protocol.ids import canonical_uuid, parse_event_id
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions, stream_options
-from graphtape.protocol.operations import Kind, Operation, Resolved, Route, resolve
+from graphtape.protocol.operations import READS_STATES, Kind, Operation, Resolved, Route, resolve
 from graphtape.protocol.sse import Block
 
 _RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
 
 _THREAD_OBJECTS = frozenset(
     (Operation.CREATE_THREAD, Operation.GET_THREAD, Operation.SEARCH_THREADS, Operation.UPDATE_THREAD)
+)
+_ANSWERED_FOR_ANY_THREAD = frozenset(
+    (Operation.JOIN_RUN, Operation.JOIN_RUN_STREAM, Operation.JOIN_THREAD_STREAM)
 )
 # What a search can leave out, and a thread in which nothing has run has.
 _WHOLE_THREAD = frozenset(
@@ -510,6 +513,9 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
     for call in calls:
         if call.route is not None and call.answered:
             _place(call, call.route, tapes, by_run)
+    for call in calls:
+        if call.operation in _ANSWERED_FOR_ANY_THREAD and call.answered:
+            _place_follower(call, tapes)
     for run in tapes.runs:
         run.done = _run_done(run)
         if run.cancel is not None:
@@ -578,14 +584,25 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         by_run[run_id].joins.append(call)
         if _left_cancelling(call, by_run[run_id]):
             by_run[run_id].cancelled = True
-    if succeeded:
+    if succeeded and route.operation not in _ANSWERED_FOR_ANY_THREAD:
         thread = _thread(tapes, thread_id, call)
-        if route.operation is Operation.JOIN_THREAD_STREAM:
-            thread.streams.append(call)
-        elif route.operation is Operation.UPDATE_STATE:
+        if route.operation is Operation.UPDATE_STATE:
             thread.steps.append(RecordedStep(call, None, call.ended))
-        elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN) or route.operation is Operation.JOIN_RUN:
+        elif route.operation in READS_STATES and call.resolved is not None and call.resolved.is_respelled:
+            return  # the server finds no states there, whatever the thread has
+        elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN):
             thread.reads.append(call)
+
+
+def _place_follower(call: RecordedCall, tapes: Tapes) -> None:
+    """To a thread that something else shows: the server follows what does not exist with 200 too."""
+    thread = tapes.threads.get(call.params["thread_id"])
+    if thread is None or (call.summary.status or 0) >= 400:
+        return
+    if call.operation is Operation.JOIN_THREAD_STREAM:
+        thread.streams.append(call)
+    elif call.operation is Operation.JOIN_RUN:
+        thread.reads.append(call)
 
 
 def _place_creation(call: RecordedCall, tapes: Tapes) -> None:
@@ -648,7 +665,8 @@ def _ids_of_run(call: RecordedCall) -> tuple[str | None, str | None]:
     thread_id = call.params.get("thread_id")
     found = _RUN_PATH.match(_path_of(call.headers().get("content-location", "")))
     if found:
-        return thread_id or found["thread"], found["run"]
+        named = found["thread"]
+        return thread_id or (named and canonical_uuid(named)) or named, found["run"]
     if (call.summary.status or 0) < 400 and call.summary.content_type.startswith("application/json"):
         answer = call.json()
         if isinstance(answer, dict) and isinstance(answer.get("run_id"), str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,6 +51,17 @@ _MAX_DEPTH = 200
 def is_uuid(text: str) -> bool:
     """Whether `text` is a lower- or upper-case dashed UUID."""
     return _UUID_TEXT.fullmatch(text.lower()) is not None
+
+
+def canonical_uuid(text: str) -> str | None:
+    """The lower-case dashed form of a UUID in any spelling that the server takes; None if it is none.
+
+    Those are the spellings of Python's `uuid.UUID`: any case, dashes anywhere or nowhere, braces, `urn:uuid:`.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
 
 
 def uuid_unix_ms(text: str) -> int | None:

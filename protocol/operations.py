@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote
 
+from graphtape.protocol.ids import canonical_uuid
+
 
 class Kind(StrEnum):
     """What an operation does to what the server remembers."""
@@ -249,14 +251,36 @@ OPERATIONS: Final[tuple[Route, ...]] = (
 """Every route, in the server's order."""
 
 
+_RESPELLED = ("thread_id", "run_id")
+
+READS_STATES: Final = frozenset(
+    (
+        Operation.GET_STATE,
+        Operation.GET_STATE_AT_CHECKPOINT,
+        Operation.SEARCH_STATE_AT_CHECKPOINT,
+        Operation.GET_HISTORY,
+        Operation.SEARCH_HISTORY,
+    )
+)
+"""What looks for states by the id of the thread as it is spelled: in another spelling there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """What a request line asks for."""
 
     operation: Operation
     params: Mapping[str, str]
-    """The path's parameters, percent-decoded; not checked, so a `thread_id` may be anything."""
+    """The path's parameters, percent-decoded; not checked, so a `thread_id` may be anything. Ids of threads and runs
+    that are UUIDs are in the one form that the server knows them by."""
+    given: Mapping[str, str]
+    """The same as they are spelled in the path: the server takes more spellings than one, and repeats them."""
     route: Route
+
+    @property
+    def is_respelled(self) -> bool:
+        """Whether the path spells an id in another way than the server does."""
+        return self.params != self.given
 
 
 def resolve(method: str, path: str) -> Resolved | None:
@@ -271,10 +295,17 @@ def resolve(method: str, path: str) -> Resolved | None:
     segments = _segments(path)
     for route in _candidates(segments):
         if wanted in route.methods:
-            params = _fit(route, segments)
-            if params is not None:
-                return Resolved(route.operation, params, route)
+            given = _fit(route, segments)
+            if given is not None:
+                return Resolved(route.operation, _canonical(given), given, route)
     return None
+
+
+def _canonical(given: Mapping[str, str]) -> Mapping[str, str]:
+    return {
+        name: (canonical_uuid(value) or value) if name in _RESPELLED else value
+        for name, value in given.items()
+    }
 
 
 def allowed_methods(path: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from graphtape.cassettes.runs import RecordedRun, RecordedThread
 from graphtape.protocol.aspects import Difference, differences
 from graphtape.protocol.errors import ViewRefused
-from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.modes import StreamOptions
 
 MatchMode = Literal["strict", "nearest"]
@@ -219,7 +219,7 @@ def _refused_for_another_thread(run: RecordedRun, query: RunQuery) -> bool:
         return False
     if run.call.summary.status in _REFUSED_FOR_ITS_THREAD:
         return query.home is None or run.thread_id != query.home.thread_id
-    return not is_uuid(run.thread_id)
+    return canonical_uuid(run.thread_id) is None
 
 
 def _refused_next(equal: list[RecordedRun], query: RunQuery, used: Mapping[int, int]) -> list[RecordedRun]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
 from graphtape.protocol.errors import ViewRefused
-from graphtape.protocol.ids import IdMap, derive, is_uuid
+from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.framed import Blocks
@@ -98,8 +98,9 @@ class Session:
         The server names the default assistant of a graph with a UUID made from the graph's name (docs/agent-server.md,
         section 10); where a cassette shows another pair, that counts too.
         """
-        if is_uuid(assistant):
-            return self._graph_assistants.get(assistant, assistant)
+        identifier = canonical_uuid(assistant)
+        if identifier is not None:
+            return self._graph_assistants.get(identifier, identifier)
         return str(uuid.uuid5(_GRAPH_NAMESPACE, assistant))
 
     def _assistant_of(self, play: Play) -> dict[str, str]:
@@ -182,7 +183,6 @@ class Session:
 
     def thread(self, thread_id: str) -> SessionThread | None:
         """The thread by its id, as this session knows it; one that only the recording knows becomes a deep link."""
-        thread_id = thread_id.lower()
         if thread_id in self.threads:
             self._used_thread(thread_id)
             return self.threads[thread_id]

@@ -115,6 +115,11 @@ class Turn:
         return self.resolved.params if self.resolved else {}
 
     @property
+    def given(self) -> Mapping[str, str]:
+        """The parameters of the path as they are spelled in it."""
+        return self.resolved.given if self.resolved else {}
+
+    @property
     def operation(self) -> Operation | None:
         return self.resolved.operation if self.resolved else None
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from graphtape.protocol.bodies import BodySchema, Refusal
-from graphtape.protocol.operations import Kind, Operation, allowed_methods, redirect, resolve
+from graphtape.protocol.operations import Kind, Operation, Resolved, allowed_methods, redirect, resolve
 from graphtape.replayer.answering import run_answers as runs
 from graphtape.replayer.answering import searching
 from graphtape.replayer.answering import thread_answers as threads
@@ -48,10 +48,12 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.UPDATE_THREAD: threads.with_thread(
         threads.update_thread, BodySchema.PATCH_THREAD, unknown=Refusal(404, "Not Found")
     ),
-    _O.DELETE_THREAD: threads.with_thread(threads.delete_thread),
-    _O.GET_STATE: threads.with_thread(threads.read_state),
-    _O.GET_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at),
-    _O.SEARCH_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at, BodySchema.STATE_AT_CHECKPOINT),
+    _O.DELETE_THREAD: threads.with_thread(threads.delete_thread, unknown=threads.UNKNOWN_BY_ITS_ID),
+    _O.GET_STATE: threads.with_thread(threads.read_state, unknown=threads.UNKNOWN_BY_ITS_ID),
+    _O.GET_STATE_AT_CHECKPOINT: threads.with_thread(threads.read_state_at, unknown=threads.UNKNOWN_BY_ITS_ID),
+    _O.SEARCH_STATE_AT_CHECKPOINT: threads.with_thread(
+        threads.read_state_at, BodySchema.STATE_AT_CHECKPOINT, unknown=threads.UNKNOWN_BY_ITS_ID
+    ),
     _O.UPDATE_STATE: threads.with_thread(threads.update_state, BodySchema.UPDATE_STATE),
     _O.GET_HISTORY: threads.with_thread(threads.read_history),
     _O.SEARCH_HISTORY: threads.with_thread(threads.read_history, BodySchema.SEARCH_STATES),
@@ -76,8 +78,33 @@ def answer(session: Session, asked: Asked, now_ns: int) -> Answer:
     turn = Turn(session, asked, resolve(asked.method, asked.path), now_ns)
     found = _answer(turn)
     if isinstance(found, ThreadStream) or (isinstance(found, Reply) and not found.recorded):
-        return _dated(found, session)
-    return found
+        found = _dated(found, session)
+    return _spelled(found, turn.resolved) if turn.resolved is not None else found
+
+
+def _spelled(found: Answer, resolved: Resolved) -> Answer:
+    """An answer whose locations spell the ids of the path as the path does."""
+    if not resolved.is_respelled:
+        return found
+    spellings = [
+        (f"{place}/{resolved.params[name]}".encode(), f"{place}/{resolved.given[name]}".encode())
+        for name, place in (("thread_id", "/threads"), ("run_id", "/runs"))
+        if name in resolved.params
+    ]
+
+    def spelled(value: bytes) -> bytes:
+        for ours, theirs in spellings:
+            value = value.replace(ours, theirs)
+        return value
+
+    fields = (
+        (name, spelled(value) if name.lower() in (b"location", b"content-location") else value)
+        for name, value in found.head.headers
+    )
+    head = replace(found.head, headers=tuple(fields))
+    if isinstance(found, Reply):
+        return replace(found, plan=replace(found.plan, head=head))
+    return replace(found, head=head)
 
 
 def _dated(made: Reply | ThreadStream, session: Session) -> Answer:

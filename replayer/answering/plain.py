@@ -13,7 +13,7 @@ from graphtape.replayer.answering.recorded_answers import recorded_answer, same_
 def plain_answer(turn: Turn) -> Reply | None:
     """The recorded answer to the same request: the n-th gets the n-th, then they start again."""
     asked, session = turn.asked, turn.session
-    thread = session.threads.get(turn.params.get("thread_id", "").lower())
+    thread = session.threads.get(turn.params.get("thread_id", ""))
     pairs: dict[str, str] = {}
     if thread is not None:
         pairs = dict(thread.ids)

@@ -116,7 +116,7 @@ def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
         return None
     # Which recorded thread this one plays is known before its first run has told its ids.
     back = IdMap({**thread.ids, recorded.thread_id: thread.thread_id}).inverse()
-    params = {name: back.apply_text(value.lower()) for name, value in turn.params.items()}
+    params = {name: back.apply_text(value) for name, value in turn.params.items()}
     params["thread_id"] = recorded.thread_id
     query = [(name, back.apply_text(value)) for name, value in turn.asked.query]
     body = back.apply(turn.asked.body)

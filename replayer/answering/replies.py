@@ -153,11 +153,23 @@ def recorded_head(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = (
     assert response is not None
     good, _ = split_valid(response.headers)
     kept = [
-        (name, ids.apply(value)) for name, value in good if not name.lower().startswith(b"access-control-")
+        (name, ids.apply(_as_known(call, name.lower(), value)))
+        for name, value in good
+        if not name.lower().startswith(b"access-control-")
     ]
     # A reason phrase is for people; one that could break the head (RFC 9112, section 4) is not sent.
     reason = response.reason if response.reason.isprintable() else ""
     return Head(response.status, reason, (*kept, *extra))
+
+
+def _as_known(call: RecordedCall, name: bytes, value: bytes) -> bytes:
+    """A location with the ids of the path in the form that everything else has them in."""
+    resolved = call.resolved
+    if resolved is None or not resolved.is_respelled or name not in (b"location", b"content-location"):
+        return value
+    for param, given in resolved.given.items():
+        value = value.replace(b"/" + given.encode(), b"/" + resolved.params[param].encode())
+    return value
 
 
 def recorded_plan(call: RecordedCall, ids: IdMap = NO_IDS, *, extra: Headers = ()) -> Plan:

@@ -12,7 +12,7 @@ import orjson
 
 from graphtape.cassettes.runs import RecordedCall
 from graphtape.protocol.bodies import BodySchema
-from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.joining import JoinFilter
 from graphtape.replayer.answering.answers import (
     Answer,
@@ -68,15 +68,15 @@ _NO_RUN_TO_CANCEL = (
 def find_run(turn: Turn) -> tuple[SessionThread | None, Play | None] | Reply:
     """The thread and run of a path, or the 422 for ids that are no UUIDs."""
     thread_id, run_id = turn.params.get("thread_id", ""), turn.params.get("run_id", "")
-    if not is_uuid(thread_id):
+    if canonical_uuid(thread_id) is None:
         return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
-    if not is_uuid(run_id):
+    if canonical_uuid(run_id) is None:
         return Reply(refusal_plan(422, "Invalid run ID: must be a UUID"))
     thread = turn.session.thread(thread_id)
     if thread is not None:
         turn.session.open_deep_link(thread, turn.now_ns)
-    play = turn.session.runs.get(run_id.lower())
-    if play is not None and play.thread_id not in (None, thread_id.lower()):
+    play = turn.session.runs.get(run_id)
+    if play is not None and play.thread_id not in (None, thread_id):
         play = None
     return thread, play
 
@@ -184,7 +184,7 @@ def get_run(turn: Turn) -> Answer:
         return found
     thread, play = found
     if thread is None:
-        return Reply(refusal_plan(404, f"Thread with ID {turn.params['thread_id']} not found"))
+        return Reply(refusal_plan(404, f"Thread with ID {turn.given['thread_id']} not found"))
     if play is None or play.rolled_back:
         return Reply(refusal_plan(404, "Not Found"))
     turn.session.complete_unwatched(thread)
@@ -272,12 +272,13 @@ def cancel_runs(turn: Turn) -> Answer:
         wanted = {"pending", "running"} if body["status"] == "all" else {body["status"]}
         found = [play for play in session.runs.values() if play.status(turn.now_ns) in wanted]
     else:
-        if not is_uuid(body["thread_id"]):
+        thread_id = canonical_uuid(body["thread_id"])
+        if thread_id is None:
             return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
-        if not all(map(is_uuid, body["run_ids"])):
+        run_ids = [canonical_uuid(run_id) for run_id in body["run_ids"]]
+        if None in run_ids:
             return Reply(refusal_plan(422, "Invalid run ID: must be a UUID"))
-        known = [session.runs.get(run_id.lower()) for run_id in body["run_ids"]]
-        thread_id = body["thread_id"].lower()
+        known = [session.runs.get(run_id or "") for run_id in run_ids]
         found = [play for play in known if play is not None and play.thread_id == thread_id]
     found = [play for play in found if not play.rolled_back]
     if not found:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphtape.protocol.bodies import BodySchema
-from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.ids import canonical_uuid
 from graphtape.replayer.answering.answers import Answer, Reply, Turn, not_recorded, refused_body
 from graphtape.replayer.answering.describing import READ_HOW, Json, known_of
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body
@@ -26,7 +26,7 @@ def search_threads(turn: Turn) -> Answer:
     if refused is not None:
         return refused
     for thread_id in turn.asked.json.get("ids") or ():
-        if not is_uuid(thread_id):
+        if canonical_uuid(thread_id) is None:
             return Reply(refusal_plan(400, f"Invalid thread ID {thread_id}"))
     recorded = _recorded_overview(turn)
     if recorded is not None:
@@ -108,7 +108,11 @@ class _Row:
 
 def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
     """The threads that were asked for, oldest first; a refusal if nothing shows whether one is among them."""
-    status, ids, wanted = body.get("status"), body.get("ids"), body.get("values") or {}
+    status, ids, wanted = (
+        body.get("status"),
+        set(map(canonical_uuid, body.get("ids") or ())),
+        body.get("values") or {},
+    )
     rows = []
     for thread in list(turn.session.threads.values()):
         row, whole = known_of(turn, thread)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from graphtape.cassettes.runs import Tapes
 from graphtape.protocol.bodies import BodySchema, run_refusal
 from graphtape.protocol.errors import ViewRefused
-from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.modes import stream_options
 from graphtape.replayer.answering.answers import (
     Answer,
@@ -117,7 +117,7 @@ def _refused(turn: Turn, answer: str, *, stateful: bool) -> Reply | None:
     if misshapen is not None:
         return None if _was_taken(turn) else misshapen
     thread_id = turn.params.get("thread_id")
-    if thread_id is not None and not is_uuid(thread_id):
+    if thread_id is not None and canonical_uuid(thread_id) is None:
         recorded = plain_answer(turn)
         if recorded is not None:
             return recorded
@@ -141,7 +141,7 @@ def _was_taken(turn: Turn) -> bool:
 def _thread_of(turn: Turn, thread_id: str, body: Json) -> SessionThread | Reply:
     thread = turn.session.thread(thread_id)
     if thread is None and body.get("if_not_exists") == "create":
-        thread = turn.session.create_thread(None, thread_id.lower(), {}, now_ns=turn.now_ns)
+        thread = turn.session.create_thread(None, thread_id, {}, now_ns=turn.now_ns)
         thread.born_of_run = True
     if thread is not None:
         return thread

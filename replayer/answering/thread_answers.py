@@ -7,14 +7,13 @@ Pure. One rule: as recorded where the same stage was recorded, else derived from
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from graphtape.cassettes.runs import RecordedCall, RecordedStep
 from graphtape.protocol.bodies import BodySchema, Refusal
-from graphtape.protocol.ids import IdMap, is_uuid
+from graphtape.protocol.ids import IdMap, canonical_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
@@ -50,7 +49,9 @@ _OWN_ID = frozenset(("thread_id",))
 
 
 _NO_UUID = Refusal(422, "Invalid thread ID: must be a UUID")
-_UNKNOWN_THREAD = Refusal(404, "Thread with ID {thread_id} not found")
+_UNKNOWN_THREAD = Refusal(404, "Thread with ID {given} not found")
+UNKNOWN_BY_ITS_ID = Refusal(404, "Thread with ID {thread_id} not found")
+"""Of those that repeat the id and not its spelling."""
 
 
 def with_thread(
@@ -70,7 +71,7 @@ def with_thread(
 
     def found(turn: Turn) -> Answer:
         thread_id = turn.params.get("thread_id", "")
-        if not is_uuid(thread_id):
+        if canonical_uuid(thread_id) is None:
             return Reply(refusal_plan(*no_uuid))
         refused = refused_body(turn, schema) if schema is not None else None
         if refused is not None:
@@ -81,7 +82,8 @@ def with_thread(
             recorded = plain_answer(turn)
             if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
                 return recorded
-            return Reply(refusal_plan(unknown.status, unknown.detail.format(thread_id=thread_id)))
+            detail = unknown.detail.format(thread_id=thread_id, given=turn.given["thread_id"])
+            return Reply(refusal_plan(unknown.status, detail))
         return answer(turn, thread)
 
     return found
@@ -95,9 +97,8 @@ def create_thread(turn: Turn) -> Answer:
     body = turn.asked.json
     brought = body.get("thread_id") or None
     if brought is not None:
-        try:
-            brought = str(uuid.UUID(brought))
-        except ValueError:
+        brought = canonical_uuid(brought)
+        if brought is None:
             return Reply(refusal_plan(*_NO_UUID))
         existing = _existing(turn, brought)
         if existing is not None:
@@ -150,6 +151,8 @@ def _like(thread: SessionThread) -> RecordedCall | None:
 
 def read_state(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}/state`."""
+    if _is_respelled(turn):
+        return Reply(json_plan(200, empty_state(), like=_like(thread), derived="state"))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
@@ -163,7 +166,7 @@ def read_state(turn: Turn, thread: SessionThread) -> Answer:
 
 def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}/state/{checkpoint}` and `POST /threads/{t}/state/checkpoint`."""
-    recorded = staged_read(turn, thread)
+    recorded = staged_read(turn, thread) if not _is_respelled(turn) else None
     if recorded is not None:
         return recorded
     turn.session.open_deep_link(thread, turn.now_ns)
@@ -172,13 +175,13 @@ def read_state_at(turn: Turn, thread: SessionThread) -> Answer:
     wanted = turn.params.get("checkpoint_id") or (
         asked.get("checkpoint_id") if isinstance(asked, dict) else None
     )
-    states = thread_history(thread, turn.now_ns)
+    states = thread_history(thread, turn.now_ns) if not _is_respelled(turn) else []
     state = thread_state(thread, turn.now_ns) if not wanted else None
     if state is None:
         state = next((one for one in states or () if one["checkpoint_id"] == wanted), None)
     if state is None and states is not None:
         # No checkpoint of the thread, which the server does not mind.
-        named = {"checkpoint_id": wanted, **(asked or {}), "thread_id": thread.thread_id}
+        named = {"checkpoint_id": wanted, **(asked or {}), "thread_id": turn.given["thread_id"]}
         state = (
             {**empty_state(), "checkpoint": named, "checkpoint_id": wanted} if thread.runs else empty_state()
         )
@@ -192,6 +195,8 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
     asked_limit = turn.asked.all_of("limit") if turn.asked.method == "GET" else []
     if asked_limit and not _INTEGER.fullmatch(asked_limit[-1]):
         return Reply(refusal_plan(422, f"Invalid limit {asked_limit[-1]}"))
+    if _is_respelled(turn):
+        return Reply(json_plan(200, [], like=_like(thread), derived="history"))
     turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None:
@@ -217,6 +222,11 @@ def read_history(turn: Turn, thread: SessionThread) -> Answer:
     if not complete and len(states) < limit:
         return not_recorded("The history of the thread", READ_HOW)
     return Reply(json_plan(200, states[:limit], like=_like(thread), derived="history"))
+
+
+def _is_respelled(turn: Turn) -> bool:
+    """The server keeps states by the id as it is spelled in the path, and finds none in another spelling."""
+    return turn.given["thread_id"] != turn.params["thread_id"]
 
 
 def _count(value: Any, default: int) -> int:
@@ -294,7 +304,7 @@ def _recorded_copy(turn: Turn, thread: SessionThread) -> RecordedCall | None:
 def join_thread_stream(turn: Turn) -> Answer:
     """`GET /threads/{t}/stream`: all runs of a thread, for ever (docs/agent-server.md, section 8)."""
     thread_id = turn.params.get("thread_id", "")
-    if not is_uuid(thread_id):
+    if canonical_uuid(thread_id) is None:
         return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
     try:
         docs = turn.session.options.docs_semantics
@@ -307,7 +317,7 @@ def join_thread_stream(turn: Turn) -> Answer:
     if thread is not None:
         like = recorded_thread_stream(turn, thread) or _like(thread)
         turn.session.open_deep_link(thread, turn.now_ns)
-    return ThreadStream(thread_id.lower(), stream_head(like), shows, last_event_id)
+    return ThreadStream(thread_id, stream_head(like), shows, last_event_id)
 
 
 def read_info(turn: Turn) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graphtape.protocol.ids import is_uuid
+from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.play import Play, parsed
 
@@ -36,8 +36,9 @@ def assistant_of(play: Play, canonical: Callable[[str], str]) -> dict[str, str]:
         if found:
             return found
     assistant = play.run.assistant
-    if is_uuid(assistant):
-        return {"assistant_id": assistant}
+    identifier = canonical_uuid(assistant)
+    if identifier is not None:
+        return {"assistant_id": identifier}
     return {"graph_id": assistant, "assistant_id": canonical(assistant)}
 
 

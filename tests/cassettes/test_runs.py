@@ -217,6 +217,27 @@ def test_creation_of_a_thread_that_is_there(tape: Tape) -> None:
     assert (thread.is_older, older.is_older, older.created) == (False, True, None)
 
 
+def test_ids_spelled_otherwise(tape: Tape) -> None:
+    """What is asked by another spelling belongs to the thread; states that are looked for so are not those it has."""
+    digits = uid(1).replace("-", "")
+    location = f"/threads/{digits}/runs/{uid(2)}"
+    tape.call("POST", f"/threads/{digits}/runs/stream", BODY, reads=EVENTS, location=location)
+    tape.call("GET", f"/threads/{digits}", json={})
+    tape.call("GET", f"/threads/{digits}/state", json={})
+    tapes = tape.tapes()
+    (thread,) = tapes.threads.values()
+    assert (thread.thread_id, tapes.runs[0].thread_id) == (uid(1), uid(1))
+    assert [read.path for read in thread.reads] == [f"/threads/{digits}"]
+
+
+def test_following_what_does_not_exist(tape: Tape) -> None:
+    """A join of an unknown run, and the stream of an unknown thread, are 200; there is no thread for that."""
+    tape.join([b"event: error\r\ndata: {}\r\n\r\n"])
+    tape.call("GET", f"{RUN}/join", json={"__error__": {}})
+    tape.call("GET", f"{THREAD}/stream", reads=[], ending=Ending.CLIENT_LEFT)
+    assert tape.tapes().threads == {}
+
+
 def test_refused_run_is_no_step(tape: Tape) -> None:
     """A run that the server refused started nothing."""
     tape.call("POST", f"{THREAD}/runs/stream", BODY, json={"detail": "no"}, status=422)
@@ -369,6 +390,7 @@ def test_updates_of_the_state(tape: Tape) -> None:
     told = {"state": {"values": {}, "checkpoint_id": uid(5)}, "thread_id": uid(1)}
     event = b"event: state_update\r\ndata: " + orjson.dumps(told) + b"\r\nid: 10-0\r\n\r\n"
     odd = b"event: state_update\r\ndata: [1\r\n\r\n"
+    tape.call("POST", "/threads", {}, json={"thread_id": uid(1)})
     tape.call("GET", f"{THREAD}/stream?stream_modes=state_update", reads=[odd, event])
     (found,) = tape.tapes().threads[uid(1)].state_updates.items()
     assert (found[0], found[1].id) == (uid(5), "10-0")

@@ -79,6 +79,7 @@ USUAL = {
     "new chats",
     "clients at once",
     "own thread, made by a run, updates only",
+    "runs by ids spelled otherwise",
 }
 
 

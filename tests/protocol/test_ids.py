@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from graphtape.protocol.ids import (
     IdMap,
+    canonical_uuid,
     derive,
     format_event_id,
     harvest,
@@ -45,6 +46,25 @@ HEX = "0123456789abcdef0123456789abcdef"
 def test_uuid(text: str, expected: bool) -> None:
     """A UUID is 36 characters with dashes, in either case."""
     assert is_uuid(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (A, A),
+        (A.upper(), A),
+        (A.replace("-", ""), A),
+        (f"{{{A}}}", A),
+        (f"urn:uuid:{A}", A),
+        (f"01-{A.replace('-', '')[2:]}", A),
+        (f" {A}", None),
+        (A[:-1], None),
+        ("", None),
+    ],
+)
+def test_spellings_of_a_uuid(text: str, expected: str | None) -> None:
+    """The server takes every spelling that Python takes, and knows one."""
+    assert canonical_uuid(text) == expected
 
 
 def test_time_inside_a_uuid() -> None:

@@ -300,3 +300,18 @@ def test_the_running_server_answers_wrong_request_lines_so(agent_server: Any) ->
         allowed = set(filter(None, headers.get("allow", "").replace(" ", "").split(",")))
         assert (got, allowed) == (status, allow), line
         assert (urlsplit(headers["location"]).path if "location" in headers else None) == location, line
+
+
+def test_ids_spelled_otherwise() -> None:
+    """Ids of threads and runs are told as the server knows them, and as the path spells them."""
+    thread, run = "019f0000-0000-7000-8000-00000000000a", "019f0000-0000-7000-8000-00000000000b"
+    path = f"/threads/{thread.replace('-', '')}/runs/%7B{run.upper()}%7D"
+    found = resolve("GET", path)
+    assert found is not None
+    assert found.params == {"thread_id": thread, "run_id": run}
+    assert found.given == {"thread_id": thread.replace("-", ""), "run_id": f"{{{run.upper()}}}"}
+    assert found.is_respelled
+    plain = resolve("GET", f"/threads/{thread}/state/{run.upper()}")
+    assert plain is not None
+    assert plain.params["checkpoint_id"] == run.upper()
+    assert not plain.is_respelled

@@ -11,7 +11,7 @@ from graphtape.replayer.answering.dispatch import ANSWERS
 
 
 def head(reply: Any, name: str) -> str:
-    return str(dict(reply.plan.head.headers)[name.encode()].decode())
+    return str(dict(reply.head.headers)[name.encode()].decode())
 
 
 def test_every_run_starting_route_has_a_row() -> None:
@@ -63,3 +63,55 @@ def test_stream_that_was_none(kit: Any) -> None:
     recording.call("POST", "/runs/stream", {"assistant_id": "agent"}, headers=headers, reads=((1, b"oops"),))
     reply = kit.ask(kit.session(recording), "POST", "/runs/stream", {"assistant_id": "agent"})
     assert (reply.plan.head.status, reply.plan.body) == (200, b"oops")
+
+
+def test_ids_spelled_otherwise(kit: Any) -> None:
+    """They are those of the thread and run; locations and some refusals spell them as the path does."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent"}
+    recording.run(recording.thread(1), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    thread, run = kit.uid(1).replace("-", ""), f"urn:uuid:{kit.uid(2).upper()}"
+    started = kit.ask(session, "POST", f"/threads/{thread}/runs/stream", body)
+    assert head(started, "content-location") == f"/threads/{thread}/runs/{kit.uid(2)}"
+    joined = kit.ask(session, "GET", f"/threads/{thread}/runs/{run}/stream", now_ms=99)
+    assert head(joined, "location") == f"/threads/{thread}/runs/{run}/stream"
+    assert kit.value(kit.ask(session, "GET", f"/threads/{thread}/runs/{run}", now_ms=99))[
+        "run_id"
+    ] == kit.uid(2)
+    missing = {
+        "": kit.uid(9).upper(),
+        "/history": kit.uid(9).upper(),
+        "/runs": kit.uid(9).upper(),
+        "/state": kit.uid(9),
+    }
+    for what, named in missing.items():
+        reply = kit.ask(session, "GET", f"/threads/{kit.uid(9).upper()}{what}")
+        assert kit.value(reply)["detail"] == f"Thread with ID {named} not found"
+
+
+def test_recorded_ids_spelled_otherwise(kit: Any) -> None:
+    """What was recorded by one spelling answers another, with locations as the other has them."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent"}
+    recording.thread(1)
+    recording.run(kit.uid(1).replace("-", ""), kit.uid(2), body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    started = kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", body)
+    assert head(started, "location") == f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/stream"
+
+
+def test_states_by_ids_spelled_otherwise(kit: Any) -> None:
+    """The server keeps states by the id of their thread as it is spelled: in another way there are none."""
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(2), {"assistant_id": "agent"})
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", {"assistant_id": "agent"})
+    path = f"/threads/{kit.uid(1).upper()}"
+    assert kit.value(kit.ask(session, "GET", f"{path}/state", now_ms=99))["values"] == {}
+    assert kit.value(kit.ask(session, "GET", f"{path}/history", now_ms=99)) == []
+    at = kit.value(kit.ask(session, "GET", f"{path}/state/{kit.uid(5)}", now_ms=99))
+    assert at["checkpoint"] == {"checkpoint_id": kit.uid(5), "thread_id": kit.uid(1).upper()}
