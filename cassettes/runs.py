@@ -193,6 +193,27 @@ class RecordedRun:
     told_over: tuple[Moment, str] | None = None
     """If no response of its own has shown its end: when a join or a read first did, and its status."""
 
+    ended_by: Moment | None = None
+    """If a client cancelled it: when that was asked for, or when it left."""
+
+    @cached_property
+    def never_began(self) -> bool:
+        """Cancelled while it waited for its turn, as a run object or its own `after_seconds` shows: it did nothing."""
+        if self.ended_by is None or self.answer != "create" or self.thread is None:
+            return False
+        wait_s = self.body.get("after_seconds")
+        recording, at_ns = self.call.started
+        if isinstance(wait_s, int) and self.ended_by < (recording, at_ns + wait_s * 1_000_000_000):
+            return True
+        rows = (
+            row
+            for read in self.thread.reads
+            if read.operation in (Operation.GET_RUN, Operation.LIST_RUNS) and self.ended_by <= read.started
+            for row in _rows(read.json())
+            if row.get("run_id") == self.run_id
+        )
+        return any(row.get("status") == "interrupted" and not _has_begun(row) for row in rows)
+
     @property
     def answer(self) -> str:
         """How it was asked for: `stream`, `wait` or `create`."""
@@ -252,6 +273,8 @@ class RecordedRun:
         """Its events, from its own stream, what joins add to it, and streams of its thread; None if none shows it."""
         started_ns = self.call.summary.at_ns
         recording = self.call.summary.recording
+        if self.never_began and self.ended_by is not None:
+            return Tape(self.call.number, 0, (), self.ended_by[1] - started_ns, whole=True)
         sources = [self.call] if self.answer == "stream" and self.call.answered else []
         sources += [
             join
@@ -320,6 +343,18 @@ class RecordedRun:
             if call.answered and (value := call.json()) is not None:
                 return value
         return None
+
+
+def _rows(answer: Any) -> list[dict[str, Any]]:
+    return [row for row in (answer if isinstance(answer, list) else [answer]) if isinstance(row, dict)]
+
+
+def _has_begun(run: dict[str, Any]) -> bool:
+    """Whether a run object shows what the server adds when it starts the run, or does not show that place."""
+    found: Any = run
+    for name in ("kwargs", "config", "metadata"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return not isinstance(found, dict) or "run_attempt" in found
 
 
 def tape_of(call: RecordedCall, zero_ns: int) -> Tape:
@@ -564,8 +599,10 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         return
     for cancelled_id in _cancelled_by(call) if succeeded else ():
         if cancelled_id in by_run:
-            by_run[cancelled_id].cancelled = True
-            by_run[cancelled_id].cancel = by_run[cancelled_id].cancel or call
+            cancelled = by_run[cancelled_id]
+            cancelled.cancelled = True
+            cancelled.cancel = cancelled.cancel or call
+            cancelled.ended_by = cancelled.ended_by or call.started
     thread_id = call.params.get("thread_id")
     if thread_id is None:
         return
@@ -584,6 +621,7 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         by_run[run_id].joins.append(call)
         if _left_cancelling(call, by_run[run_id]):
             by_run[run_id].cancelled = True
+            by_run[run_id].ended_by = by_run[run_id].ended_by or call.ended
     if succeeded and route.operation not in _ANSWERED_FOR_ANY_THREAD:
         thread = _thread(tapes, thread_id, call)
         if route.operation is Operation.UPDATE_STATE:
@@ -693,7 +731,7 @@ def _run_done(run: RecordedRun) -> Moment:
         if run.call.summary.ending is Ending.UNFINISHED and run.tape is not None:
             # Of what a killed recorder left, the last event is the end.
             return run.call.summary.recording, run.call.summary.at_ns + run.tape.end_ns
-        return run.call.ended
+        return run.ended_by or run.call.ended
     run.told_over = min(ends), told[1] if told is not None else ""
     return min(ends)
 

@@ -71,9 +71,9 @@ class Play:
     __slots__ = (
         "_above", "_assistant", "_assistant_of", "_end", "_frames", "_head", "_last_due", "_queued",
         "_recorded_done_id", "_shift_ms", "_source_due", "_unique_ids", "_unseen_end", "after", "answer",
-        "begun", "body", "cancel_asked_ns", "cancellation", "cancelled_ns", "due", "final", "found_busy",
-        "ids", "on_disconnect", "options", "pace", "queued_ns", "rolled_back", "run", "run_id", "seen",
-        "started_ns", "tape", "thread_id", "watchers", "written",
+        "begun", "body", "cancel_asked_ns", "cancellation", "cancelled_ns", "cancelled_pending", "due", "final",
+        "found_busy", "ids", "on_disconnect", "options", "pace", "queued_ns", "rolled_back", "run", "run_id",
+        "seen", "started_ns", "tape", "thread_id", "watchers", "written",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +127,8 @@ class Play:
         """Why this session ended it."""
         self.rolled_back = False
         """Its run object and its states are gone."""
+        self.cancelled_pending = False
+        """It waited for its turn when it was cancelled."""
         self.written = 0
         self.begun = False
         """At `max`: somebody writes this run out."""
@@ -339,6 +341,11 @@ class Play:
         self._frames.clear()
         self.ids.forget_tables()
 
+    def never_began(self, now_ns: int) -> bool:
+        """Whether it is over without having done anything: its thread is as it was before."""
+        unasked = self.run.never_began and self.cancelled_ns is None
+        return self.finished(now_ns) and (self.cancelled_pending or unasked)
+
     def cancelled_as(self, now_ns: int) -> Cancellation | None:
         """Why it did not end by itself; None if it did, or goes on."""
         if not self.finished(now_ns):
@@ -348,6 +355,7 @@ class Play:
     def cancel(self, now_ns: int, cancellation: Cancellation = BY_REQUEST) -> None:
         """The run ends here; what was not shown never will be, and what is queued behind it begins."""
         if self.cancelled_ns is None and (self.run.cancelled or not self.finished(now_ns)):
+            self.cancelled_pending = self.run.never_began or self.status(now_ns) == "pending"
             self.cancel_asked_ns = now_ns
             self.cancellation = cancellation
             self.rolled_back = self.rolled_back or cancellation.rollback

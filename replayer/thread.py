@@ -123,21 +123,32 @@ class SessionThread:
     def ended(self, now_ns: int) -> list[Play | Update]:
         """Everything that set the thread's own values and status, oldest first; also runs that were rolled back."""
         shown = self.plays or self.past
-        return [play for play in shown if isinstance(play, Update) or play.finished(now_ns)]
+        return [
+            play
+            for play in shown
+            if isinstance(play, Update) or (play.finished(now_ns) and not play.never_began(now_ns))
+        ]
 
     def is_busy(self, now_ns: int) -> bool:
         """Whether a run of it has not ended."""
         return any(not play.finished(now_ns) for play in self.runs)
 
     def status(self, now_ns: int) -> str:
-        """`idle`, `busy`, `interrupted` or `error`, as far as the streams show."""
+        """`idle`, `busy`, `interrupted` or `error`; empty if it is `idle` or `interrupted` and nothing shows which."""
         if self.is_busy(now_ns):
             return "busy"
+        latest = (self.plays or self.past)[-1:]
+        if latest and isinstance(latest[0], Play) and latest[0].never_began(now_ns):
+            # A run that is rolled back before its turn goes without a word to its thread.
+            return "busy" if latest[0].rolled_back else "idle"
         ended = self.ended(now_ns)
-        if ended and isinstance(ended[-1], Update) and ended[-1].told is not None:
+        if ended and isinstance(ended[-1], Update):
+            if ended[-1].told is None:
+                return ""
             return "interrupted" if ended[-1].told.state.get("next") else "idle"
         last = next((play for play in reversed(ended) if isinstance(play, Play)), None)
-        if last is None or last.rolled_back:
+        # A run that is deleted when it is over leaves its end behind.
+        if last is None or (last.rolled_back and last.cancellation is not None):
             return "idle"
         if last.error(now_ns) is not None:
             return "error"

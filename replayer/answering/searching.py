@@ -38,7 +38,7 @@ def search_threads(turn: Turn) -> Answer:
     rows = _sorted(found, body)
     offset, limit = _count(body.get("offset"), 0), _count(body.get("limit"), 10)
     cut = rows[offset : offset + limit]
-    if _looks_at_hidden(body) and not all(row.is_whole for row in cut):
+    if any(not row.is_whole and _looks_at_hidden(row, body) for row in cut):
         return _unknown_values()
     page = [_selected(row, body) for row in cut]
     more = len(rows) > offset + limit
@@ -117,11 +117,13 @@ def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
     for thread in list(turn.session.threads.values()):
         row, whole = known_of(turn, thread)
         if (
-            (not status or row["status"] == status)
+            (not status or row.get("status", status) == status)
             and (not ids or row["thread_id"] in ids)
             and contains(row.get("metadata") or {}, body.get("metadata") or {})
         ):
-            if wanted and not whole:
+            if "status" not in row and status in ("busy", "error"):
+                continue  # it is one of the other two
+            if (wanted and not whole) or (status and "status" not in row):
                 return _unknown_values()
             # A copy has no values, which the server does not look into then.
             if "values" not in row or contains(row["values"] or {}, wanted):
@@ -129,11 +131,12 @@ def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
     return rows
 
 
-def _looks_at_hidden(body: Json) -> bool:
-    """Whether an answer tells what may be unknown of a thread."""
+def _looks_at_hidden(row: _Row, body: Json) -> bool:
+    """Whether an answer tells what is unknown of a thread."""
     select, extract = body.get("select"), body.get("extract")
     roots = {re.split(r"[.\[]", path)[0] for path in extract.values()} if isinstance(extract, dict) else set()
-    return not select or not HIDDEN.isdisjoint({*select, *roots})
+    hidden = HIDDEN if "status" in row.value else {*HIDDEN, "status"}
+    return not select or not hidden.isdisjoint({*select, *roots})
 
 
 def _unknown_values() -> Reply:

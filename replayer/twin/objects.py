@@ -53,7 +53,8 @@ HIDDEN = frozenset(("values", "interrupts"))
 def known_members(thread: SessionThread, created: Json | None, now_ns: int) -> Json:
     """The object of a thread of which nothing shows the values, without them."""
     found = _object(thread, created, None, now_ns)
-    return {name: value for name, value in found.items() if name not in HIDDEN}
+    hidden = HIDDEN if found["status"] else {*HIDDEN, "status"}
+    return {name: value for name, value in found.items() if name not in hidden}
 
 
 def _object(thread: SessionThread, created: Json | None, values: Any, now_ns: int) -> Json:

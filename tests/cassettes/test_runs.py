@@ -253,6 +253,54 @@ def test_cancelled_run(tape: Tape) -> None:
     assert tape.run().cancelled
 
 
+def background(tape: Tape, **more: Any) -> None:
+    """A run that is started in the background at 0 and left by a reader, who ends it so, at 20."""
+    tape.call("POST", "/threads", {}, json={"thread_id": uid(1)}, at=0, took=1)
+    tape.call(
+        "POST", f"{THREAD}/runs", BODY | more, json={"run_id": uid(2), "thread_id": uid(1)}, at=1, took=1
+    )
+    tape.call(
+        "GET", f"{RUN}/stream?cancel_on_disconnect=1", reads=[], ending=Ending.CLIENT_LEFT, at=10, took=10
+    )
+
+
+def told(tape: Tape, status: str, *begun: str) -> None:
+    config = {"metadata": dict.fromkeys(begun, 1)}
+    run = {"run_id": uid(2), "status": status, "kwargs": {"config": config}}
+    tape.call("GET", f"{THREAD}/runs", json=[run], at=30)
+
+
+def test_run_that_never_began(tape: Tape) -> None:
+    """It was left before its turn, as its object tells: it has done nothing, and its stream is empty."""
+    background(tape)
+    told(tape, "interrupted", "created_by")
+    run = tape.run()
+    assert (run.cancelled, run.never_began, run.ended_by, run.done) == (
+        True,
+        True,
+        (1, 20 * MS),
+        (1, 20 * MS),
+    )
+    assert run.tape is not None
+    assert (run.tape.whole, run.tape.blocks, run.tape.end_ns) == (True, (), 19 * MS)
+
+
+def test_run_that_waits_longer(tape: Tape) -> None:
+    """What is cancelled before its own delay is over never began; nothing else has to tell."""
+    background(tape, after_seconds=1)
+    assert tape.run().never_began
+
+
+@pytest.mark.parametrize("begun", [["run_attempt"], None])
+def test_run_that_may_have_begun(tape: Tape, begun: list[str] | None) -> None:
+    """Its object tells that it has, or nothing does: what it did is not known."""
+    background(tape)
+    if begun:
+        told(tape, "interrupted", *begun)
+    assert not tape.run().never_began
+    assert tape.run().tape is None
+
+
 def test_run_cancelled_with_others(tape: Tape) -> None:
     """`POST /runs/cancel` names the runs that it cancels; what it was refused cancelled nothing."""
     tape.stream(EVENTS, took=50, at=0)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from graphtape.tests.live.conformance import administering, conversations, own_threads, situations, twin
+from graphtape.tests.live.conformance import (
+    administering,
+    conversations,
+    own_threads,
+    situations,
+    statuses,
+    twin,
+)
 from graphtape.tests.live.conformance.deviations import unexpected
 from graphtape.tests.live.conformance.report import REPORT
 from graphtape.tests.live.conformance.staging import Case, play_all
@@ -39,6 +46,7 @@ SCRIPTS = {
     },
     **situations.SCRIPTS,
     **own_threads.SCRIPTS,
+    **statuses.SCRIPTS,
     **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
 }
 # Nothing but a recording can show these.
@@ -47,13 +55,14 @@ RECORDED_ONLY = {
     "assistants": administering.assistants,
     "store": administering.store,
     **own_threads.RECORDED_ONLY,
+    **statuses.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
 PROBED_ONLY = conversations.SCRIPTS
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 # Recorded with --widen too.
-WIDENED = {*own_threads.SCRIPTS, *own_threads.RECORDED_ONLY}
+WIDENED = {*own_threads.SCRIPTS, *own_threads.RECORDED_ONLY, *statuses.RECORDED_ONLY}
 USUAL = {
     "a run in its steps",
     "interrupt and resume",
@@ -80,6 +89,8 @@ USUAL = {
     "clients at once",
     "own thread, made by a run, updates only",
     "runs by ids spelled otherwise",
+    "left before its turn",
+    "threads by status",
 }
 
 

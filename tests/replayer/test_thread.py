@@ -94,3 +94,35 @@ def test_rolled_back_run_is_gone(kit: Any) -> None:
     assert first.rolled_back
     assert len(thread.runs) == 1
     assert thread.next_step == 1
+
+
+def test_cancelled_before_its_turn(kit: Any) -> None:
+    """A run that has not begun changes nothing of its thread but that it is idle; one rolled back not even that."""
+    for action, status in (("interrupt", "idle"), ("rollback", "busy")):
+        recording = kit.recording()
+        thread_id = recording.thread(1)
+        failing = [(1, "metadata", {}), (1, "error", {"error": "ValueError", "message": "boom"})]
+        recording.run(thread_id, kit.uid(2), {"assistant_id": "a"}, failing)
+        recording.run(thread_id, kit.uid(3), {"assistant_id": "a", "input": 2})
+        session = kit.session(recording)
+        kit.ask(session, "POST", "/threads", {})
+        runs = f"/threads/{thread_id}/runs"
+        kit.ask(session, "POST", f"{runs}/stream", {"assistant_id": "a"})
+        (thread,) = session.threads.values()
+        assert thread.status(99 * kit.MS) == "error"
+        kit.ask(session, "POST", runs, {"assistant_id": "a", "input": 2}, now_ms=100)
+        kit.ask(session, "POST", f"{runs}/{kit.uid(3)}/cancel?action={action}", now_ms=101)
+        told = kit.value(kit.ask(session, "GET", f"/threads/{thread_id}", now_ms=200))
+        assert (told["status"], told["error"]["error"]) == (status, "ValueError")
+
+
+def test_deleted_failure(kit: Any) -> None:
+    """A run that is deleted when it is over leaves its end behind."""
+    recording = kit.recording()
+    failing = [(1, "metadata", {}), (1, "error", {"error": "ValueError", "message": "boom"})]
+    recording.run(recording.thread(1), kit.uid(2), {"assistant_id": "a"}, failing)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    run = start(kit, session, "x", 0).play.run_id
+    kit.ask(session, "DELETE", f"/threads/{kit.uid(1)}/runs/{run}", now_ms=50)
+    assert session.threads[kit.uid(1)].status(60 * kit.MS) == "error"

@@ -97,7 +97,7 @@ def test_cancel_several(kit: Any, session: Any, named: bool) -> None:
     kit.ask(session, "POST", f"/threads/{kit.uid(1)}/runs/stream", BODY, now_ms=100)
     runs = list(session.runs)
     body = {"thread_id": kit.uid(1), "run_ids": [*runs, kit.uid(99)]} if named else {"status": "all"}
-    assert kit.ask(session, "POST", "/runs/cancel", body, now_ms=105).plan.head.status == 204
+    assert kit.ask(session, "POST", "/runs/cancel", body, now_ms=115).plan.head.status == 204
     base = f"/threads/{kit.uid(1)}"
     rows = kit.value(kit.ask(session, "GET", f"{base}/runs", now_ms=199))
     assert [row["status"] for row in rows] == ["interrupted", "success"]

@@ -146,3 +146,24 @@ def test_unknown_values_asked_for(kit: Any, what: str, asked: Any) -> None:
     assert (
         kit.ask(session, "POST", f"/threads/{what}", {**asked, "metadata": {"a": 1}}).plan.head.status == 200
     )
+
+
+def test_status_that_is_not_known(kit: Any) -> None:
+    """After an update of the state a failed thread has failed no more; what is left to do in it nobody knows."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent"}
+    failing = [(1, "metadata", {}), (1, "error", {"error": "ValueError", "message": "boom"})]
+    recording.run(thread_id, kit.uid(2), body, failing)
+    recording.json("POST", f"/threads/{thread_id}/state", {"checkpoint_id": kit.uid(5)}, {"values": {}})
+    session = kit.session(recording)
+    create(kit, session)
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", body)
+    select = {"select": ["thread_id"]}
+    assert found(kit, session, {"status": "error", **select}) == [thread_id]
+    kit.ask(session, "POST", f"/threads/{thread_id}/state", {"values": {}}, now_ms=500)
+    assert found(kit, session, {"status": "error", **select}) == []
+    assert found(kit, session, select) == [thread_id]
+    for asked in ({"status": "idle"}, {"select": ["status"]}):
+        reply = kit.ask(session, "POST", "/threads/search", {**select, **asked}, now_ms=1000)
+        assert reply.plan.head.status == 422
