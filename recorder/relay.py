@@ -20,7 +20,12 @@ from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.headers import Headers, end_to_end, get
 from graphtape.recorder.capture import ExchangeCapture
-from graphtape.recorder.connection import UpstreamBroke, UpstreamConnection, UpstreamFailed
+from graphtape.recorder.connection import (
+    UpstreamBroke,
+    UpstreamConnection,
+    UpstreamFailed,
+    let_frames_go,
+)
 from graphtape.recorder.downstream import Downstream
 from graphtape.recorder.shaping import Passage, Shape
 from graphtape.recorder.widening import LARGEST_BODY_BYTES
@@ -105,6 +110,7 @@ class Relay:
                 self._connection.close()
             if self._shape is not None and not self._has_head:
                 self._shape.abandon()
+            let_frames_go(self._request.content.exception())
 
     @property
     def _exchange(self) -> ExchangeCapture:
