@@ -3,7 +3,7 @@
 Pure tables and look-ups. Knows nothing of cassettes, of masking or of values. One rule: what a user adds extends the
 tables; nothing takes an entry away.
 
-Names are compared without case and without `-`, `_`, `.` and blanks, so `X-API-Key`, `api_key` and `apiKey` are one.
+Names are compared without case, `-`, `_`, `.`, brackets and blanks: `X-API-Key`, `api_key[]` and `apiKey` are one.
 False positives are accepted where a wrong guess costs little: `idempotency-key` ends in "key" and is masked, since a
 masked header changes no replay. In query and JSON only listed names count, because bodies decide what is replayed:
 `max_tokens`, `key` (the store's own parameter) and `token` as a JSON member (a word of a model) stay readable.
@@ -34,7 +34,12 @@ HEADER_NAMES: Final = frozenset(
 )
 """Header names that carry credentials."""
 
-HEADER_LAST_WORDS: Final = frozenset({"key", "token", "secret", "password", "authorization", "jwt"})
+HEADER_LAST_WORDS: Final = frozenset(
+    {
+        "key", "token", "secret", "password", "authorization", "jwt", "auth", "authentication", "credential",
+        "credentials",
+    }
+)  # fmt: skip
 """A header whose last word (after the last `-` or `_`) is one of these carries one: `x-auth-token`, `x_my_key`."""
 
 NAME_ENDINGS: Final = (
@@ -60,19 +65,22 @@ FIELD_NAMES: Final = frozenset({"authorization", "idtoken", "pwd", "secret", "co
 """Whole names of query parameters and JSON members, beside `NAME_ENDINGS`."""
 
 QUERY_NAMES: Final = frozenset(
-    {"token", "sig", "signature", "xamzsignature", "xamzcredential", "xamzsecuritytoken"}
-)
+    {
+        "token", "sig", "signature", "xamzsignature", "xamzcredential", "xamzsecuritytoken", "auth", "jwt",
+        "credential", "credentials",
+    }
+)  # fmt: skip
 """Whole names that are credentials in a query (signed URLs, `?token=`), but may be plain data in a body."""
 
 LONGEST_NAME: Final = 256
 """A name longer than this is no credential's; scanners need to remember no more of one."""
 
-_SEPARATORS = re.compile(r"[-_.\s]+")
+_SEPARATORS = re.compile(r"[-_.\s\[\]]+")
 
 
 @lru_cache(maxsize=4096)
 def normal_name(name: str) -> str:
-    """`name` as names are compared: lower case, without `-`, `_`, `.` and blanks."""
+    """`name` as names are compared: lower case, without `-`, `_`, `.`, brackets and blanks."""
     return _SEPARATORS.sub("", name.lower())
 
 

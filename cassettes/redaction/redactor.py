@@ -24,12 +24,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from graphtape.cassettes.redaction.jsontext import Range
-from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, form_name, once
+from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, once
 from graphtape.cassettes.redaction.pathmasking import BadPath, PathMasker, parse_path
 from graphtape.cassettes.redaction.splits import SplitFinder
+from graphtape.cassettes.redaction.urls import mask_url
 from graphtape.protocol.credentials import CredentialNames, normal_name
 from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
@@ -42,8 +43,7 @@ URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh
 """Headers whose value is or holds a URL; credentials in its query are masked."""
 
 _MASK = MASK.encode("ascii")
-# The userinfo of a URL that urlsplit refuses.
-_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
+_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
 
 
 class RedactionError(UsageMistake):
@@ -165,7 +165,7 @@ class Redactor:
                 continue
             clean = value
             if name.lower() in URL_HEADERS:
-                clean, what = self._url(value)
+                clean, what = mask_url(value, self._names)
                 found.extend(what)
             clean, labels = self._values.mask(clean)
             found.extend(labels)
@@ -175,7 +175,7 @@ class Redactor:
     def target(self, target: str) -> tuple[str, tuple[str, ...]]:
         """(the request target with credentials in its query masked, what was masked)."""
         raw = target.encode("utf-8", "surrogateescape")
-        clean, found = self._url(raw)
+        clean, found = mask_url(raw, self._names, path=False)
         clean, labels = self._values.mask(clean)
         return clean.decode("utf-8", "surrogateescape"), once([*found, *labels])
 
@@ -221,14 +221,6 @@ class Redactor:
         coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
         is_stream = media_type == b"text/event-stream" and coding == b"identity"
         return ResponseMasker(values, is_stream=is_stream)
-
-    def _url(self, value: bytes) -> tuple[bytes, list[str]]:
-        path, mark, query = value.partition(b"?")
-        if not mark:
-            return value, []
-        found: list[str] = []
-        masked = _mask_form(query, self._names, found)
-        return (path + mark + masked, found) if found else (value, found)
 
 
 class ResponseMasker:
@@ -278,16 +270,9 @@ def _credentials_in(name: bytes, value: str) -> list[str]:
 
 
 def redact_url(url: str, names: CredentialNames | None = None) -> str:
-    """A URL as it may be shown: without userinfo, credentials of its query masked."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return _USERINFO.sub("", url)
-    found: list[str] = []
-    query = _mask_form(parts.query.encode("utf-8", "surrogateescape"), names or CredentialNames(), found)
-    location = parts.netloc.rpartition("@")[2]
-    clean = query.decode("utf-8", "surrogateescape")
-    return urlunsplit((parts.scheme, location, parts.path, clean, parts.fragment))
+    """A URL as it may be shown: without userinfo, other credentials masked."""
+    bare = _USERINFO.sub("", url, count=1).encode("utf-8", "surrogateescape")
+    return mask_url(bare, names or CredentialNames())[0].decode("utf-8", "surrogateescape")
 
 
 class ValueMasker:
@@ -424,15 +409,3 @@ class _Chain:
         for masker in self._maskers:
             data = masker.feed(data)
         return data
-
-
-def _mask_form(query: bytes, names: CredentialNames, found: list[str]) -> bytes:
-    parts = []
-    for part in query.split(b"&"):
-        name, mark, value = part.partition(b"=")
-        if value and names.query(form_name(name)):
-            found.append(f"query {form_name(name).lower()}")
-            parts.append(name + mark + _MASK)
-        else:
-            parts.append(part)
-    return b"&".join(parts)

@@ -23,6 +23,7 @@ from graphtape.cassettes.records import End, Unknown
 from graphtape.cassettes.redaction.jsontext import JsonString, iter_strings
 from graphtape.cassettes.redaction.redactor import URL_HEADERS, Redactor
 from graphtape.cassettes.redaction.splits import LONGEST_EVENT_BYTES, EventReader, SplitFinder, event_data
+from graphtape.cassettes.redaction.urls import iter_credentials
 from graphtape.cassettes.streams import decoded_chunks
 from graphtape.protocol.credentials import CredentialNames, normal_name
 from graphtape.protocol.mask import is_masked
@@ -179,12 +180,17 @@ class _Scan:
                 waiting += item
 
     def _target(self, part: str, target: str) -> None:
-        self._bytes(part, target.encode("utf-8", "surrogateescape"))
+        raw = target.encode("utf-8", "surrogateescape")
+        self._bytes(part, raw)
+        for credential in iter_credentials(raw, self._names, path=not part.endswith("target")):
+            value = _text(raw[credential.start : credential.stop])
+            kind = "credential by its name" if credential.name else "login in a URL"
+            if not is_masked(unquote_plus(value)):
+                size, path = len(value), credential.name
+                self._note(Finding(self._exchange, part, kind, size, path=path, value=value))
         for pair in target.partition("?")[2].split("&"):
             name, _, value = pair.partition("=")
-            self._named(
-                part, unquote_plus(name), unquote_plus(value), is_credential=self._names.query, least=1
-            )
+            self._named(part, unquote_plus(name), unquote_plus(value), is_credential=lambda _: False, least=1)
 
     def _headers(self, side: str, headers: Headers) -> None:
         for raw_name, raw_value in headers:

@@ -12,7 +12,7 @@ from typing import Any
 from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_none
 from graphtape.cassettes.streams import decoded_body
 from graphtape.protocol.ids import IdMap, harvest
-from graphtape.protocol.mask import is_masked
+from graphtape.protocol.mask import is_masked, may_be
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
 from graphtape.replayer.thread import SessionThread, Stage
@@ -27,7 +27,7 @@ def same_query(recorded: Sequence[tuple[str, str]], asked: Sequence[tuple[str, s
     if len(recorded) != len(asked):
         return False
     return all(
-        key == other_key and (value == other_value or is_masked(value))
+        key == other_key and may_be(value, other_value)
         for (key, value), (other_key, other_value) in zip(sorted(recorded), sorted(asked), strict=True)
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from graphtape.cassettes.model import Headers
 from graphtape.cassettes.redaction.redactor import Redactor
+from graphtape.cassettes.redaction.urls import mask_url
 from graphtape.cassettes.showing.text import visible
 from graphtape.protocol.credentials import CredentialNames
 from graphtape.protocol.mask import MASK
@@ -34,8 +35,12 @@ def shown_body(body: bytes, content_type: str) -> bytes:
 
 
 def shown_query(name: str, value: str | None) -> str | None:
-    """The value of a query parameter."""
-    return MASK if value and _NAMES.query(name) else value
+    """The value of a query parameter, which may hold a URL with parameters of its own."""
+    if not value or _NAMES.query(name):
+        return MASK if value else value
+    return mask_url(f"?{value}".encode("utf-8", "surrogateescape"), _NAMES)[0][1:].decode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def shown_value(field: str, value: Any) -> Any:

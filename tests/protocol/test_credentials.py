@@ -12,6 +12,7 @@ HEADERS = [
     "Authorization", "proxy-authorization", "Cookie", "Set-Cookie", "X-API-Key", "x_api_key", "apikey", "X-Auth-Token",
     "x-langsmith-api-key", "X-CSRF-Token", "client-secret", "x-my-secret", "Ocp-Apim-Subscription-Key",
     "x-amz-security-token", "CF-Access-Client-Secret", "X-Forwarded-Authorization", "x-amzn-oidc-data", "dbPassword",
+    "X-Auth", "authentication", "X-Amz-Credential",
 ]  # fmt: skip
 PLAIN_HEADERS = [
     "content-type", "accept", "user-agent", "x-request-id", "last-event-id", "x-monkey", "keyboard", "tokens",
