@@ -58,7 +58,7 @@ async def send_paced(
         ConnectionError: as the outlet.
     """
     reader = _Reader(play, position, clock, heartbeats, outlet, shows=shows, blocks=blocks)
-    play.watchers.add(reader.moved)
+    play.watchers.add(reader.look_again)
     try:
         while True:
             await reader.paused()
@@ -66,7 +66,7 @@ async def send_paced(
                 return
             await outlet.drained()
     finally:
-        play.watchers.discard(reader.moved)
+        play.watchers.discard(reader.look_again)
         reader.stop()
 
 
@@ -83,7 +83,6 @@ class _Reader:
         "_shows",
         "_timer",
         "is_over",
-        "moved",
     )
 
     def __init__(
@@ -108,7 +107,6 @@ class _Reader:
         self.is_over = False
         self._timer: Timer | None = None
         self._paused: asyncio.Future[None] | None = None
-        self.moved: Callable[[], None] = self._look_again
 
     def paused(self) -> asyncio.Future[None]:
         """Send what is due until the client does not keep up, or the run is over: then it is done.
@@ -126,8 +124,10 @@ class _Reader:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        # What waits and what is waited for would stand in a circle that only a collection finds.
+        self._timer = self._paused = None
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """The run was cancelled or moved."""
         if self._timer is not None and self._paused is not None and not self._paused.done():
             self._timer.cancel()
@@ -141,7 +141,7 @@ class _Reader:
         except Exception as error:
             # It is for the task that waits, as if it had sent this itself.
             if not paused.done():
-                paused.set_exception(error)
+                paused.set_exception(error.with_traceback(None))  # whose frame holds what is waited for
             return None
         if due_ns is None and not paused.done():
             paused.set_result(None)

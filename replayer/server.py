@@ -135,8 +135,15 @@ class _Mock:
         except GraphtapeError as error:
             # E.g. damage in the cassette that only this read came upon.
             text = str(error)
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise
+        except ConnectionError:
+            if sender.response is None:
+                raise
+            # The client has left. aiohttp would make an error of its own of it, in a circle with this one and with all
+            # that its frames hold: the whole answer, until a collection finds it.
+            break_connection(request)
+            return sender.response
         except Exception as error:
             text = (
                 f"graphtape failed on this request ({type(error).__name__}{_place_of(error)}). "

@@ -272,7 +272,7 @@ class _Enough:
         assert exchange.response is not None
         self._left = len(exchange.body)
         self._decoder: Decoder | None = None
-        if _is_stream(exchange.response.headers) and not content_codings(exchange.response):
+        if _is_stream(exchange.response.headers) and not content_codings(exchange.response.headers):
             # A replay at max has no heartbeats: only events count.
             self._decoder = Decoder()
             self._left = sum(len(raw) for raw in _events(exchange.response, exchange.chunks))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
 import sys
@@ -24,6 +25,7 @@ def run_until_stopped(serve: Serve) -> None:
     Raises:
         KeyboardInterrupt: a second signal came while the server was stopping.
     """
+    keep_memory_steady()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_until_signal(serve))
 
@@ -42,6 +44,24 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGE_BYTES = 1 << 20
+"""A block of this size gets pages of its own, which go back to the system when it is freed."""
+
+
+def keep_memory_steady() -> None:
+    """Let large bodies leave no holes behind; called once, before a server begins.
+
+    By default glibc raises the size from which a block gets its own pages to that of the largest which was freed, up
+    to 32 MB. From then on bodies of megabytes lie between small objects that outlive them: in an hour of mixed load
+    that took a fifth more memory than what was in use. Other allocators are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * LARGE_BYTES)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -41,6 +40,7 @@ SHORT_GROWTH = 1.25
 """For a soak of minutes, which has a third of its time to settle."""
 ENDLESS = b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _TELL_ROUNDS = 3
+_SERVE = Path(__file__).with_name("soaked.py")
 
 
 def main() -> int:
@@ -222,29 +222,8 @@ class TaskCounting(Servers):
     def _start(self, name: str, command: Sequence[str], *, port: int | None = None) -> Server:
         _, _, _, *arguments = command  # python -m graphtape.cli
         file = tasks_file(self.folder, arguments[0])
-        return super()._start(name, [sys.executable, __file__, "--serve", str(file), *arguments], port=port)
-
-
-def serve() -> None:
-    """`graphtape` with an answer to SIGUSR1."""
-    file = Path(sys.argv[2])
-    del sys.argv[1:3]
-
-    def tell(*_: object) -> None:
-        """Runs between two byte codes of the main thread, in which the loop runs: the count is of one moment."""
-        with contextlib.suppress(AttributeError):  # not glibc
-            ctypes.CDLL(None).malloc_trim(0)
-        file.write_text(str(len(asyncio.all_tasks())))
-
-    signal.signal(signal.SIGUSR1, tell)
-
-    from graphtape.cli import main as graphtape
-
-    graphtape()
+        return super()._start(name, [sys.executable, str(_SERVE), str(file), *arguments], port=port)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--serve":
-        serve()
-    else:
-        sys.exit(main())
+    sys.exit(main())
