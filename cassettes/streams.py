@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import zstandard
 
 from graphtape.cassettes.errors import UndecodableBody
 from graphtape.cassettes.limits import MAX_DECODED_BODY_BYTES, MAX_WINDOW_BYTES
-from graphtape.cassettes.model import Chunk, Exchange, Response
+from graphtape.cassettes.model import Chunk, Exchange, Headers, Response
 from graphtape.protocol.sse import Block, Decoder
 
 _PIECE_BYTES: Final = 1 << 18  # what is decompressed at once: bounds memory whatever a coded byte expands to
@@ -102,13 +102,66 @@ _UNDO: Final[Mapping[str, Callable[[], _Undo]]] = {
 }
 
 
-def content_codings(response: Response) -> tuple[str, ...]:
+def content_codings(headers: Headers) -> tuple[str, ...]:
     """The codings of a response body, in the order in which they were applied; `identity` is left out."""
     codings: list[str] = []
-    for name, value in response.headers:
+    for name, value in headers:
         if name.lower() == b"content-encoding":
             codings += (item.strip().lower() for item in value.decode("latin-1").split(","))
     return tuple(coding for coding in codings if coding and coding != "identity")
+
+
+class BodyDecoder:
+    """Undoes the content coding of one response body that comes in reads.
+
+    Args:
+        codings: in the order in which they were applied.
+        limit_bytes: of what comes out; that of cassettes if None.
+
+    Raises:
+        UndecodableBody: an unknown coding.
+    """
+
+    def __init__(self, codings: Sequence[str], *, limit_bytes: int | None = None) -> None:
+        self._codings = codings
+        self._limit_bytes = MAX_DECODED_BODY_BYTES if limit_bytes is None else limit_bytes
+        self._undos: list[_Undo] = []
+        self._total = 0
+        self._position = 0
+        for coding in reversed(codings):
+            make = _UNDO.get(coding)
+            if make is None:
+                raise UndecodableBody(
+                    f"the response body has the content coding {coding!r}, which graphtape cannot undo"
+                )
+            self._undos.append(make())
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next read holds.
+
+        Raises:
+            UndecodableBody: bytes that are not what the header says, or more than the limit out of a compressed body.
+        """
+        try:
+            for piece in _undo_all(self._undos, data):
+                self._total += len(piece)
+                if self._codings and self._total > self._limit_bytes:
+                    raise UndecodableBody(
+                        f"the response body decompresses to more than {self._limit_bytes} bytes; "
+                        "its bytes are kept as they came"
+                    )
+                yield piece
+        except UndecodableBody:
+            raise
+        except Exception as error:
+            # zlib.error, ZstdError, brotli.error: they share no base.
+            if not isinstance(error, (zlib.error, zstandard.ZstdError)) and type(error).__name__ != "error":
+                raise
+            raise UndecodableBody(
+                f"the response body is not valid {', '.join(self._codings)} in the read that starts at byte "
+                f"{self._position} ({error}); its bytes are kept as they came"
+            ) from None
+        self._position += len(data)
 
 
 def decoded_chunks(response: Response, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -120,37 +173,14 @@ def decoded_chunks(response: Response, chunks: Iterable[Chunk]) -> Iterator[Chun
         UndecodableBody: an unknown coding, bytes that are not what the header says, or more than
             `MAX_DECODED_BODY_BYTES` out of a compressed body.
     """
-    codings = content_codings(response)
+    codings = content_codings(response.headers)
     if not codings:
         yield from chunks
         return
-    undos: list[_Undo] = []
-    for coding in reversed(codings):
-        make = _UNDO.get(coding)
-        if make is None:
-            raise UndecodableBody(
-                f"the response body has the content coding {coding!r}, which graphtape cannot undo"
-            )
-        undos.append(make())
-    total, position = 0, 0
+    decoder = BodyDecoder(codings)
     for chunk in chunks:
-        try:
-            for piece in _undo_all(undos, chunk.data):
-                total += len(piece)
-                if total > MAX_DECODED_BODY_BYTES:
-                    raise _too_large()
-                yield Chunk(chunk.at_ns, piece, chunk.delayed)
-        except UndecodableBody:
-            raise
-        except Exception as error:
-            # zlib.error, ZstdError, brotli.error: they share no base.
-            if not isinstance(error, (zlib.error, zstandard.ZstdError)) and type(error).__name__ != "error":
-                raise
-            raise UndecodableBody(
-                f"the response body is not valid {', '.join(codings)} in the read that starts at byte {position} "
-                f"({error}); its bytes are kept as they came"
-            ) from None
-        position += len(chunk.data)
+        for piece in decoder.feed(chunk.data):
+            yield Chunk(chunk.at_ns, piece, chunk.delayed)
 
 
 def _undo_all(undos: list[_Undo], data: bytes) -> Iterator[bytes]:
@@ -159,12 +189,6 @@ def _undo_all(undos: list[_Undo], data: bytes) -> Iterator[bytes]:
         return
     for piece in undos[0].feed(data):
         yield from _undo_all(undos[1:], piece)
-
-
-def _too_large() -> UndecodableBody:
-    return UndecodableBody(
-        f"the response body decompresses to more than {MAX_DECODED_BODY_BYTES} bytes; its bytes are kept as they came"
-    )
 
 
 def decoded_body(exchange: Exchange) -> bytes:

@@ -35,11 +35,8 @@ HEADER_NAMES: Final = frozenset(
 """Header names that carry credentials."""
 
 HEADER_LAST_WORDS: Final = frozenset(
-    {
-        "key", "token", "secret", "password", "authorization", "jwt", "auth", "authentication", "credential",
-        "credentials",
-    }
-)  # fmt: skip
+    {"key", "token", "secret", "password", "authorization", "jwt", "auth", "authentication", "credential"}
+)
 """A header whose last word (after the last `-` or `_`) is one of these carries one: `x-auth-token`, `x_my_key`."""
 
 NAME_ENDINGS: Final = (

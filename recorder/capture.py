@@ -16,7 +16,8 @@ from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Asked, Ending
 from graphtape.cassettes.records import End, Record
-from graphtape.cassettes.redaction.redactor import BodyMasker, Redactor, ResponseMasker
+from graphtape.cassettes.redaction.redactor import BodyMasker, Redactor
+from graphtape.cassettes.redaction.responses import ResponseMasker
 from graphtape.protocol.headers import Headers, get
 from graphtape.recorder.tally import EventCounter, Tally
 
@@ -98,7 +99,7 @@ class Capture:
         self.tally = Tally()
         self.failure: CassetteError | None = None
         self._zero_ns = clock.now_ns()
-        writer.begin_recording(clock.unix_ns(), upstream, program)
+        writer.begin_recording(clock.unix_ns(), redactor.text(upstream), program)
 
     def now_ns(self) -> int:
         """Nanoseconds since the recording began."""
@@ -242,7 +243,8 @@ class ExchangeCapture:
         self.redacted = (*self.redacted, *found)
         self._answer = self._capture.redactor.response(headers, (*self._credentials, *self._body.seen))
         at_ns = self._capture.now_ns()
-        self._write(lambda writer: writer.response(self.number, at_ns, status, reason, clean))
+        words = self._capture.redactor.text(reason)
+        self._write(lambda writer: writer.response(self.number, at_ns, status, words, clean))
         if self._capture.watcher is not None:
             self._capture.watcher.answered(self)
 
@@ -257,11 +259,11 @@ class ExchangeCapture:
         size = len(data)
         self.response_bytes += size
         tally.response_bytes += size
+        if self._answer is not None:
+            data = self._answer.feed(data)
         if self._events is not None and (new := self._events.feed(data)):
             tally.events += new
             tally.last_event = self._events.last_name
-        if self._answer is not None:
-            data = self._answer.feed(data)
         if capture.failure is not None:
             _ = capture.may_write  # raises, unless traffic may pass unrecorded
             return
@@ -277,8 +279,8 @@ class ExchangeCapture:
             return
         self._ended = True
         self.ending = ending
-        self.detail = detail
         capture = self._capture
+        detail = self.detail = capture.redactor.text(detail) if detail else ""  # it may quote the upstream
         self.ended_ns = capture.now_ns()
         tally = capture.tally
         tally.open_exchanges -= 1

@@ -404,6 +404,7 @@ class Relay:
             async for data in self._pieces():
                 self._exchange.request_body(data)
             self._exchange.request_end()
+        detail = self._proxy.capture.redactor.text(detail)
         reason = {501: "Not Implemented", 502: "Bad Gateway", 504: "Gateway Timeout"}[status]
         body = json.dumps({"detail": detail}).encode("utf-8")
         headers: Headers = (

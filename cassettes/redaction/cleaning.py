@@ -23,15 +23,10 @@ from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.records import BodyPart, End, Record, RequestEnd, Unknown
 from graphtape.cassettes.redaction.jsontext import Range
 from graphtape.cassettes.redaction.masking import once
-from graphtape.cassettes.redaction.redactor import (
-    SHORTEST_VALUE,
-    BodyMasker,
-    Redactor,
-    ResponseMasker,
-    ValueMasker,
-    redact_url,
-)
+from graphtape.cassettes.redaction.redactor import BodyMasker, Redactor, redact_url
+from graphtape.cassettes.redaction.responses import ResponseMasker
 from graphtape.cassettes.redaction.secrets import find_secrets
+from graphtape.cassettes.redaction.values import SHORTEST_VALUE
 from graphtape.cassettes.remask import starred
 from graphtape.cassettes.rewrite import rewrite
 from graphtape.cassettes.streams import content_codings, decoded_chunks
@@ -152,7 +147,7 @@ class _Cleaner:
     def __init__(self, cassette: Cassette, redactor: Redactor) -> None:
         self._cassette = cassette
         self._redactor = redactor
-        self._values = ValueMasker().with_forms(redactor.value_forms)
+        self._values = redactor.values
         self._plans: dict[int, _Plan] = {}
         self._open: dict[int, _Open] = {}
         self.masked: Counter[str] = Counter()
@@ -186,7 +181,7 @@ class _Cleaner:
         response = self._cassette.response(number)
         if response is None:
             return  # an index that says otherwise
-        coded = bool(content_codings(response))
+        coded = bool(content_codings(response.headers))
         looked_at = self._redactor.response(_without_coding(response.headers), credentials)
         if looked_at is None:
             return

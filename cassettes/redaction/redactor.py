@@ -9,45 +9,38 @@ the user named is met, each of its bytes becomes `*`, so that every length stays
 What a named value, or an echoed credential, leaves in a response is masked in two ways: where it lies whole in a read,
 before the read is written; where it is spread over reads or events, when the exchange has ended (`splits`, `remask`).
 
-Limits, on purpose: a compressed request body cannot be searched and is withheld as a whole; multipart bodies and JSON
-inside JSON strings are searched for named values only.
+Limits, on purpose: a compressed request body cannot be searched and is withheld as a whole, and so is a response that
+comes compressed all the same, if a named value is in it; multipart bodies and JSON inside JSON strings are searched for
+named values only.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
-from graphtape.cassettes.redaction.jsontext import Range
 from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, once
 from graphtape.cassettes.redaction.pathmasking import BadPath, PathMasker, parse_path
-from graphtape.cassettes.redaction.splits import SplitFinder
+from graphtape.cassettes.redaction.responses import CodedResponseMasker, ResponseMasker
 from graphtape.cassettes.redaction.urls import mask_url
+from graphtape.cassettes.redaction.values import RedactionError, ValueMasker, forms_of
+from graphtape.cassettes.streams import content_codings
 from graphtape.protocol.credentials import CredentialNames, normal_name
-from graphtape.protocol.errors import UsageMistake
 from graphtape.protocol.headers import Headers, get
 from graphtape.protocol.mask import MASK, is_masked
-
-SHORTEST_VALUE = 4
-"""A named value must have this many characters: a shorter one would be found in any text."""
 
 URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh", b"link"})
 """Headers whose value is or holds a URL; credentials in its query are masked."""
 
 _MASK = MASK.encode("ascii")
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
-
-
-class RedactionError(UsageMistake):
-    """A name or value to mask that cannot be used."""
 
 
 SHORTEST_ECHO = 8
@@ -144,9 +137,14 @@ class Redactor:
         return self._names
 
     @property
-    def value_forms(self) -> Mapping[bytes, str]:
-        """The named values, as they may stand in bytes, with their labels."""
-        return self._values.forms
+    def values(self) -> ValueMasker:
+        """Finds the named values."""
+        return self._values
+
+    def text(self, text: str) -> str:
+        """A text of the wire or of an error, with the named values masked in it."""
+        clean, found = self._values.mask(text.encode("utf-8", "surrogateescape"))
+        return clean.decode("utf-8", "surrogateescape") if found else text
 
     @property
     def reads_responses(self) -> bool:
@@ -214,43 +212,15 @@ class Redactor:
         values = self._values
         if self._echo:
             echoes = [value for value in once(credentials) if len(value) >= SHORTEST_ECHO and value != MASK]
-            values = values.with_forms({form: "echo" for value in echoes for form in _forms(value)})
+            values = values.with_forms({form: "echo" for value in echoes for form in forms_of(value)})
         if not values:
             return None
         media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
-        coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
-        is_stream = media_type == b"text/event-stream" and coding == b"identity"
+        is_stream = media_type == b"text/event-stream"
+        codings = content_codings(headers)
+        if codings:
+            return CodedResponseMasker(values, codings, is_stream=is_stream)
         return ResponseMasker(values, is_stream=is_stream)
-
-
-class ResponseMasker:
-    """Masks named values, and nothing else, in one response body; every length stays.
-
-    Args:
-        values: what to mask.
-        is_stream: the body is an event stream without a content coding.
-    """
-
-    def __init__(self, values: ValueMasker, *, is_stream: bool) -> None:
-        self._values = values
-        self._finder = SplitFinder(values.forms, is_stream=is_stream)
-        self._found: dict[str, None] = {}
-
-    @property
-    def redacted(self) -> tuple[str, ...]:
-        """What was found so far; with what `finish` found, once it has been called."""
-        return tuple({**self._found, **self._finder.found})
-
-    def feed(self, data: bytes) -> bytes:
-        """One read, with the values masked that lie whole in it."""
-        self._finder.feed(data)
-        clean, labels = self._values.mask(data)
-        self._found.update(dict.fromkeys(labels))
-        return clean
-
-    def finish(self) -> tuple[Range, ...]:
-        """Which bytes of the body are to be masked besides, now that its end is known; for `CassetteWriter.mask`."""
-        return self._finder.finish()
 
 
 def _credentials_in(name: bytes, value: str) -> list[str]:
@@ -273,79 +243,6 @@ def redact_url(url: str, names: CredentialNames | None = None) -> str:
     """A URL as it may be shown: without userinfo, other credentials masked."""
     bare = _USERINFO.sub("", url, count=1).encode("utf-8", "surrogateescape")
     return mask_url(bare, names or CredentialNames())[0].decode("utf-8", "surrogateescape")
-
-
-class ValueMasker:
-    """Replaces known values, in the forms in which they are sent, by as many `*`.
-
-    Forms: as it is, percent-encoded, as form data, JSON-escaped (with and without non-ASCII), and base64 (the three
-    ways it can fall inside a longer text, as the password of `Basic`).
-    """
-
-    def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
-        forms: dict[bytes, str] = {}
-        for label, value in values:
-            if len(value) < SHORTEST_VALUE:
-                raise RedactionError(
-                    f"the value of {label} has {len(value)} characters; only values of {SHORTEST_VALUE} or more "
-                    "can be masked without masking everything (use --redact with a field name instead)"
-                )
-            for form in _forms(value):
-                forms.setdefault(form, f"value {label}")
-        self._take(forms)
-
-    def _take(self, forms: Mapping[bytes, str]) -> None:
-        self.forms = forms
-        """What is looked for, and the label of each."""
-        self.longest_bytes = max(map(len, forms), default=0)
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if forms else None
-
-    def with_forms(self, forms: Mapping[bytes, str]) -> ValueMasker:
-        """A masker that looks for these too."""
-        if not forms:
-            return self
-        both = ValueMasker()
-        both._take({**forms, **self.forms})
-        return both
-
-    def __bool__(self) -> bool:
-        return self._pattern is not None
-
-    def mask(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """(`data` of the same length, the labels of what was masked)."""
-        if self._pattern is None or self._pattern.search(data) is None:
-            return data, ()
-        found: list[str] = []
-
-        def stars(match: re.Match[bytes]) -> bytes:
-            found.append(self.forms[match[0]])
-            return b"*" * len(match[0])
-
-        return self._pattern.sub(stars, data), once(found)
-
-
-def _forms(value: str) -> set[bytes]:
-    raw = value.encode("utf-8", "surrogateescape")
-    percent = quote(value, safe="", errors="surrogateescape")
-    plus = quote_plus(value, safe="", errors="surrogateescape")
-    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    escaped |= {text.replace("/", "\\/") for text in escaped}
-    forms = {raw, *(text.encode("utf-8", "surrogateescape") for text in escaped)}
-    for text in (percent, plus):
-        forms.add(text.encode("ascii"))
-        forms.add(re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), text).encode("ascii"))
-    # Base64 of "user:value" holds the value at one of three offsets; the characters at its edges also hold bits of
-    # its neighbours, so the certain middle is looked for, if it is long enough to mean anything.
-    for offset in range(3):
-        coded = base64.b64encode(b"\0" * offset + raw).rstrip(b"=")
-        start = (0, 2, 3)[offset]
-        end = (len(raw) + offset) * 8 // 6
-        middle = coded[start:end]
-        if len(middle) >= SHORTEST_VALUE + 1:
-            forms.add(middle)
-            forms.add(middle.translate(bytes.maketrans(b"+/", b"-_")))
-    return {form for form in forms if len(form) >= SHORTEST_VALUE}
 
 
 class _Withheld:

@@ -9,7 +9,6 @@ text comes in tokens (joined per message and field, and per event name and field
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,9 +102,7 @@ class _Scan:
     def __init__(self, cassette: Cassette, redactor: Redactor) -> None:
         self._cassette = cassette
         self._names: CredentialNames = redactor.names
-        self._forms: Mapping[bytes, str] = redactor.value_forms
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._values = re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
+        self._values = redactor.values
         self.findings: list[Finding] = []
         self.unread: list[tuple[int, str]] = []
         self.total = 0
@@ -155,9 +152,8 @@ class _Scan:
 
     def _shapes(self, data: bytes) -> Iterator[Shape]:
         yield from find_shapes(data)
-        if self._values is not None:
-            for match in self._values.finditer(data):
-                yield Shape(self._forms[match[0]], match.start(), match.end())
+        for found in self._values.find(data):
+            yield Shape(found.label, found.start, found.stop)
 
     def _bytes(self, part: str, data: bytes, *, path: str = "") -> None:
         for shape in self._shapes(data):
@@ -360,7 +356,7 @@ class _Stream:
         self._number = 0
         self._texts: OrderedDict[tuple[str, ...], _Text] = OrderedDict()
         self._before: set[str] = set()  # longer strings of the event before
-        self._finder = SplitFinder(scan._forms, is_stream=True) if scan._forms else None
+        self._finder = SplitFinder(scan._values, is_stream=True) if scan._values else None
 
     def feed(self, data: bytes | None) -> None:
         if self._events.gave_up:

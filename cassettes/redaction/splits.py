@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from graphtape.cassettes.redaction.jsontext import JsonString, Range, iter_strings
+from graphtape.cassettes.redaction.values import ValueMasker
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.protocol.sse import Block, Decoder
 
@@ -133,17 +134,16 @@ class SplitFinder:
     """Finds the values in one response body that no single read of it holds.
 
     Args:
-        forms: what to find, as it may stand in a body, and the label of each.
+        values: what to find.
         is_stream: the body is an event stream that is not compressed.
     """
 
-    def __init__(self, forms: Mapping[bytes, str], *, is_stream: bool) -> None:
+    def __init__(self, values: ValueMasker, *, is_stream: bool) -> None:
         self.found: dict[str, None] = {}
         """Labels of what was found."""
-        self._labels = forms
-        self._longest = max(map(len, forms), default=0)
-        self._pattern = re.compile(b"|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
-        texts = {form.decode("utf-8", "surrogateescape"): label for form, label in forms.items()}
+        self._values = values
+        self._longest = values.longest_bytes
+        texts = {form.decode("utf-8", "surrogateescape"): label for form, label in values.forms.items()}
         self._texts = texts
         self._longest_text = max(map(len, texts), default=0)
         self._text_pattern = re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))))
@@ -159,10 +159,10 @@ class SplitFinder:
         if self._tail:
             seam = len(self._tail)
             joined = self._tail + data[: self._longest]
-            for match in self._pattern.finditer(joined):
-                if match.start() < seam < match.end():
-                    first = self._at - seam
-                    self._note(self._labels[match[0]], [(first + match.start(), first + match.end())])
+            first = self._at - seam
+            for one in self._values.find(joined):
+                if one.start < seam < one.stop:
+                    self._note(one.label, [(first + one.start, first + one.stop)])
         self._at += len(data)
         kept = data if len(data) >= self._longest else self._tail + data
         self._tail = kept[-(self._longest - 1) :]

@@ -178,7 +178,7 @@ def test_codings() -> None:
     response = Response(
         0, 200, "", ((b"content-encoding", b"gzip, identity"), (b"Content-Encoding", b" BR "))
     )
-    assert content_codings(response) == ("gzip", "br")
+    assert content_codings(response.headers) == ("gzip", "br")
 
 
 def test_plain_chunks_pass() -> None:

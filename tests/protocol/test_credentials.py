@@ -17,6 +17,7 @@ HEADERS = [
 PLAIN_HEADERS = [
     "content-type", "accept", "user-agent", "x-request-id", "last-event-id", "x-monkey", "keyboard", "tokens",
     "x-token-count", "location", "origin", "host", "x-secretary",
+    "access-control-allow-credentials", "www-authenticate",
 ]  # fmt: skip
 FIELDS = [
     "api_key", "apiKey", "API-KEY", "apikey", "openai_api_key", "access_token", "accessToken", "refresh_token",

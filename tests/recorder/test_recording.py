@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from graphtape.cassettes.errors import CassetteExists
-from graphtape.cassettes.redaction.redactor import RedactionError
+from graphtape.cassettes.redaction.values import RedactionError
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.recorder import CannotListen, record
 

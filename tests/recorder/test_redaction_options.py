@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from graphtape.cassettes import Cassette
+from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.redaction.redactor import Redactor
 from graphtape.cassettes.redaction.secrets import find_secrets
+from graphtape.recorder.progress import Progress
 
 SECRET = "Zunter2-fish"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -81,3 +87,40 @@ async def test_paths_and_echoes(rig: Any) -> None:
         assert set(exchange.request.redacted) == {
             "header x-api-key", "query password", "body input.ssn", "echo",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 %b\r\ncontent-length: 0\r\n\r\n" % SECRET.encode(),
+        b"HTTP/1.1 200 OK\r\nx-odd: %b\r\ncontent-length: 0\r\n\r\n" % SECRET.encode(),
+        b"%b no HTTP\r\n\r\n" % SECRET.encode(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: %b\r\n\r\n" % SECRET.encode(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%b\r\n" % SECRET.encode(),
+        HEAD + b"event: %b\ndata: {}\n\n" % SECRET.encode(),
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n"
+        + gzip.compress(SECRET.encode()),
+    ],
+    ids=["reason", "header", "no HTTP", "length", "chunk size", "event name", "gzip"],
+)
+async def test_a_value_in_odd_places(rig: Any, answer: bytes) -> None:
+    """Nor is it in what the file says of a broken answer, or in what the terminal shows."""
+    said = io.StringIO()
+    redactor = Redactor(values=[("PIN", SECRET)])
+
+    async def upstream(peer: Any) -> None:
+        await peer.request()
+        await peer.send(answer)
+        peer.close()
+
+    clock = FakeClock(autojump=False)
+    progress = Progress(said, clock, is_terminal=True)
+    async with rig(upstream, redactor=redactor, prefix=f"/{SECRET}", clock=clock, progress=progress) as r:
+        await (await r.get("/", "Connection: close")).rest()
+        await r.ended()
+        progress.refresh(force=True)
+    with Cassette.open(r.path) as cassette:
+        assert find_secrets(cassette, redactor).findings == ()
+        assert "*" * len(SECRET) in cassette.recordings[0].upstream
+    assert said.getvalue()
+    assert SECRET not in said.getvalue()

@@ -11,11 +11,11 @@ import pytest
 
 from graphtape.cassettes.redaction.redactor import (
     BodyMasker,
-    RedactionError,
     Redactor,
     environment_values,
     redact_url,
 )
+from graphtape.cassettes.redaction.values import RedactionError
 
 
 def feed_all(masker: BodyMasker, *parts: bytes) -> bytes:

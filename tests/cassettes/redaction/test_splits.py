@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphtape.cassettes.redaction.splits import SplitFinder, merged
+from graphtape.cassettes.redaction.values import ValueMasker
 from graphtape.cassettes.remask import starred
 
 SECRET = "hunter2-Käse/42"
@@ -20,7 +21,7 @@ FORMS = {SECRET.encode(): "value PIN", json.dumps(SECRET)[1:-1].encode(): "value
 
 def masked(reads: list[bytes], *, is_stream: bool = True, forms: dict[bytes, str] | None = None) -> bytes:
     """The whole body with what was found masked; each read's own whole values are not looked at."""
-    finder = SplitFinder(forms or FORMS, is_stream=is_stream)
+    finder = SplitFinder(ValueMasker().with_forms(forms or FORMS), is_stream=is_stream)
     for read in reads:
         finder.feed(read)
     ranges = finder.finish()
@@ -169,7 +170,7 @@ def test_reads_do_not_matter(cuts: list[int]) -> None:
 @pytest.mark.slow
 def test_memory_is_bounded_by_open_values() -> None:
     """A long stream full of beginnings leaves nothing behind."""
-    finder = SplitFinder(FORMS, is_stream=True)
+    finder = SplitFinder(ValueMasker().with_forms(FORMS), is_stream=True)
     tracemalloc.start()
     for at in range(250):
         finder.feed(event("messages", token("hun" if at % 2 else "xyz" * 100, id=f"run--{at}")))
