@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -142,6 +142,8 @@ class _Scan:
                 self._response_body(number, response)
 
     def _note(self, finding: Finding) -> None:
+        if finding.path:  # names may be credentials themselves
+            finding = replace(finding, path=self._shown(finding.path))
         key = (finding.exchange, finding.part, finding.kind, finding.offset, finding.event, finding.path)
         if key in self._seen:
             return
@@ -149,6 +151,13 @@ class _Scan:
         if len(self.findings) < MOST_FINDINGS:
             self._seen.add(key)
             self.findings.append(finding)
+
+    def _shown(self, path: str) -> str:
+        raw = path.encode("utf-8", "surrogateescape")
+        kept = bytearray(raw)
+        for shape in self._shapes(raw):
+            kept[shape.start : shape.stop] = b"*" * (shape.stop - shape.start)
+        return kept.decode("utf-8", "surrogateescape")
 
     def _shapes(self, data: bytes) -> Iterator[Shape]:
         yield from find_shapes(data)

@@ -186,3 +186,10 @@ def test_everything_else_of_the_file(writer: CassetteWriter) -> None:
         "end",
         "frame of type 200",
     }
+
+
+def test_a_credential_as_a_name(writer: CassetteWriter) -> None:
+    """The path to what else is found does not show it: `scan` looks."""
+    exchange(writer, json.dumps({TOKEN: {"password": "hunter2-xyz"}}).encode())
+    found = scan(writer).findings
+    assert "*" * len(TOKEN) + ".password" in {finding.path for finding in found}
