@@ -4,9 +4,10 @@
 
 One load for both: good streams that are compared byte for byte, requests that no honest client sends, clients that
 hold on, cut off, never read and leave, and an upstream that misbehaves. The load comes in rounds, and after each it
-rests until nothing is open; what the servers hold then is what they keep, but for free memory that glibc holds back,
-which goes up and down by 40 MB after large bodies: they are told to let go of that first. One rule: a server is looked
-at from outside (files, memory), and asked from inside for its tasks by a signal that only this program answers.
+rests until nothing is open; what the servers hold then is what they keep, but for garbage that no collection has met (a
+refused head of a megabyte leaves 2 MB of it in aiohttp) and free memory that glibc holds back: they let go of both
+first. One rule: a server is looked at from outside (files, memory), and asked from inside for its tasks by a signal
+that only this program answers.
 """
 
 from __future__ import annotations

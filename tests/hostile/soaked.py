@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def main() -> None:
 
     def tell(*_: object) -> None:
         """Runs between two byte codes of the main thread, in which the loop runs: the count is of one moment."""
+        gc.collect()
         with contextlib.suppress(AttributeError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
         file.write_text(str(len(asyncio.all_tasks())))
