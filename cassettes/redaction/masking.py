@@ -18,10 +18,15 @@ from graphtape.protocol.mask import MASK
 _MASK = MASK.encode("ascii")
 _JSON_MASK = b'"' + _MASK + b'"'
 _NAME_END = re.compile(rb"[=&]")
-_NOT_BLANK = re.compile(rb"[^ \t\r\n\xef\xbb\xbf]")  # blanks, and a byte order mark at the start
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
 _BARE_END = re.compile(rb'[,}\]\s"]')
+
+NOT_BLANK: Final = re.compile(rb"[^ \t\r\n\xef\xbb\xbf]")
+"""What is neither a blank of JSON nor of a byte order mark, which may stand at the start."""
+
+JSON_STARTS: Final = frozenset({b"{", b"[", b'"'})
+"""A body whose first byte that is not blank is one of these is read as JSON."""
 
 LONGEST_SEEN_BYTES: Final = 4096
 """Of a masked value, this much is remembered for whoever looks for its echo; a longer one is not looked for."""
@@ -129,12 +134,12 @@ class JsonMasker:
     # Each step reads from `at`, appends to `_out` what passes, sets the next step, and returns where it stopped.
 
     def _begin(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
+        match = NOT_BLANK.search(data, at)
         if match is None:
             self._out.append(data[at:])
             return len(data)
         start = match.start()
-        self._step = self._between if data[start] in b'{["' else self._pass
+        self._step = self._between if match[0] in JSON_STARTS else self._pass
         self._out.append(data[at:start])
         return start
 
@@ -164,7 +169,7 @@ class JsonMasker:
         return end
 
     def _after(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
+        match = NOT_BLANK.search(data, at)
         if match is None:
             self._out.append(data[at:])
             return len(data)
@@ -183,7 +188,7 @@ class JsonMasker:
         return start + 1
 
     def _value(self, data: bytes, at: int) -> int:
-        match = _NOT_BLANK.search(data, at)
+        match = NOT_BLANK.search(data, at)
         if match is None:
             self._out.append(data[at:])
             return len(data)

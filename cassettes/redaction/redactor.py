@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_plus
 
-from graphtape.cassettes.redaction.masking import FormMasker, JsonMasker, once
+from graphtape.cassettes.redaction.masking import JSON_STARTS, NOT_BLANK, FormMasker, JsonMasker, once
 from graphtape.cassettes.redaction.pathmasking import BadPath, PathMasker, parse_path
 from graphtape.cassettes.redaction.responses import CodedResponseMasker, ResponseMasker
 from graphtape.cassettes.redaction.urls import mask_url
@@ -41,6 +41,7 @@ URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh
 
 _MASK = MASK.encode("ascii")
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_FORM_TYPES = frozenset({b"application/x-www-form-urlencoded", b""})  # without a type it may be one
 
 
 SHORTEST_ECHO = 8
@@ -82,9 +83,15 @@ def file_values(paths: Iterable[str]) -> list[tuple[str, str]]:
 class BodyMasker(Protocol):
     """Masks one body as it passes; `redacted` says afterwards what was found."""
 
-    redacted: tuple[str, ...]
-    seen: list[str]
-    """Values that were masked because of their name or place; for `--redact-echo`."""
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What was masked."""
+        ...
+
+    @property
+    def seen(self) -> list[str]:
+        """Values that were masked because of their name or place; for `--redact-echo`."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """What can be written now; some of `data` may be kept until later."""
@@ -183,10 +190,10 @@ class Redactor:
         if coding not in (b"", b"identity"):
             return _Withheld()
         media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
-        if media_type == b"application/x-www-form-urlencoded":
-            return _Chain((FormMasker(self._names),), self._values)
         by_name = JsonMasker(self._names)
-        return _Chain((PathMasker(self._paths), by_name) if self._paths else (by_name,), self._values)
+        as_json = (PathMasker(self._paths), by_name) if self._paths else (by_name,)
+        otherwise = (FormMasker(self._names),) if media_type in _FORM_TYPES else ()
+        return _ValuesFirst(self._values, _ByContent(as_json, otherwise))
 
     def credentials(self, headers: Headers, target: str) -> tuple[str, ...]:
         """The credentials in a request's head that are worth looking for; none unless `echo` is set."""
@@ -262,47 +269,77 @@ class _Withheld:
         return b""
 
 
-class _Chain:
-    """Named values first, across reads, then places, then names. Keeps back at most one value's length."""
+class _ByContent:
+    """Masks a body as JSON if it begins like JSON, whatever its type says, else as its type says.
 
-    def __init__(self, maskers: Sequence[BodyMasker], values: ValueMasker) -> None:
-        self._maskers = maskers
+    The Agent Server reads every body as JSON, and `curl -d` calls whatever it sends a form.
+
+    Args:
+        as_json: the maskers of JSON, each fed with what the one before it gives.
+        otherwise: those of any other body.
+    """
+
+    def __init__(self, as_json: Sequence[BodyMasker], otherwise: Sequence[BodyMasker]) -> None:
+        self._as_json = as_json
+        self._otherwise = otherwise
+        self._chosen: Sequence[BodyMasker] | None = None
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        return once(what for masker in self._chosen or () for what in masker.redacted)
+
+    @property
+    def seen(self) -> list[str]:
+        return [value for masker in self._chosen or () for value in masker.seen]
+
+    def feed(self, data: bytes) -> bytes:
+        blank = b""
+        if self._chosen is None:
+            first = NOT_BLANK.search(data)
+            if first is None:
+                return data
+            self._chosen = self._as_json if first[0] in JSON_STARTS else self._otherwise
+            blank, data = data[: first.start()], data[first.start() :]
+        for masker in self._chosen:
+            data = masker.feed(data)
+        return blank + data
+
+    def finish(self) -> bytes:
+        rest = b""
+        for masker in self._chosen or ():
+            rest = (masker.feed(rest) if rest else b"") + masker.finish()
+        if self._chosen is not self._as_json:
+            for masker in self._as_json:
+                masker.finish()  # until then it holds itself
+        return rest
+
+
+class _ValuesFirst:
+    """Named values first, across reads, then the rest. Keeps back at most one value's length."""
+
+    def __init__(self, values: ValueMasker, rest: BodyMasker) -> None:
         self._values = values
+        self._rest = rest
         self._kept = b""
         self._found: list[str] = []
 
     @property
     def redacted(self) -> tuple[str, ...]:
-        return once([*(what for masker in self._maskers for what in masker.redacted), *self._found])
-
-    @redacted.setter
-    def redacted(self, value: tuple[str, ...]) -> None:
-        raise AttributeError("redacted is derived")
+        return once([*self._rest.redacted, *self._found])
 
     @property
     def seen(self) -> list[str]:
-        return [value for masker in self._maskers for value in masker.seen]
-
-    @seen.setter
-    def seen(self, value: list[str]) -> None:
-        raise AttributeError("seen is derived")
+        return self._rest.seen
 
     def feed(self, data: bytes) -> bytes:
         if not self._values:
-            return self._through(data)
+            return self._rest.feed(data)
         clean, labels = self._values.mask(self._kept + data)
         self._found.extend(labels)
         cut = max(0, len(clean) - self._values.longest_bytes + 1)
         self._kept = clean[cut:]
-        return self._through(clean[:cut])
+        return self._rest.feed(clean[:cut])
 
     def finish(self) -> bytes:
-        rest, self._kept = self._kept, b""
-        for masker in self._maskers:
-            rest = (masker.feed(rest) if rest else b"") + masker.finish()
-        return rest
-
-    def _through(self, data: bytes) -> bytes:
-        for masker in self._maskers:
-            data = masker.feed(data)
-        return data
+        kept, self._kept = self._kept, b""
+        return self._rest.feed(kept) + self._rest.finish()

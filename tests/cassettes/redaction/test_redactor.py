@@ -33,6 +33,47 @@ def test_form_bodies() -> None:
     assert masker.redacted == ("body password", "body client_secret", "body token")
 
 
+FORM = b"application/x-www-form-urlencoded"
+MULTIPART = b"multipart/form-data; boundary=x"
+JSON_BODY = b'{"api_key":"zz&zz","input":{"ssn":1,"customer":{"a":"b=c"}}}'
+JSON_MASKED = b'{"api_key":"[redacted]","input":{"ssn":"[redacted]","customer":"[redacted]"}}'
+
+
+@pytest.mark.parametrize("blank", [b"", b" \r\n\t", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("content_type", [FORM, FORM + b"; charset=utf-8", b"text/plain", MULTIPART, b"", None])
+def test_json_is_masked_whatever_its_type_says(content_type: bytes | None, blank: bytes) -> None:
+    """`curl -d` calls JSON a form: what begins like JSON is masked as JSON, at every cut, blanks in front or not."""
+    headers = () if content_type is None else ((b"content-type", content_type),)
+    redactor = Redactor(["customer"], [("PIN", "hunter2x")], paths=["input.ssn"])
+    data = blank + JSON_BODY
+    for cut in range(len(data)):
+        masker = redactor.request_body(headers)
+        assert feed_all(masker, data[:cut], data[cut:]) == blank + JSON_MASKED
+    masker = redactor.request_body(headers)
+    assert feed_all(masker, *(data[at : at + 1] for at in range(len(data)))) == blank + JSON_MASKED
+    assert set(masker.redacted) == {"body api_key", "body input.ssn", "body customer"}
+    assert masker.seen == ["zz&zz"]
+    listed = redactor.request_body(headers)
+    assert feed_all(listed, b'[{"password":"x&y=z"}]') == b'[{"password":"[redacted]"}]'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        (FORM, b"\n password=x&a=1", b"\n password=[redacted]&a=1"),
+        (None, b"a=1&password=x", b"a=1&password=[redacted]"),
+        (None, b"no form at all", b"no form at all"),
+        (None, b" \n", b" \n"),
+        (b"text/plain", b"a=1&password=x", b"a=1&password=x"),
+    ],
+)
+def test_bodies_that_are_no_json(content_type: bytes | None, body: bytes, expected: bytes) -> None:
+    """A form is masked as one if it says that it is, or says nothing."""
+    headers = () if content_type is None else ((b"content-type", content_type),)
+    for cut in range(len(body)):
+        assert feed_all(Redactor().request_body(headers), body[:cut], body[cut:]) == expected
+
+
 def test_compressed_request_body_is_withheld() -> None:
     """What cannot be searched is not kept."""
     masker = Redactor().request_body(((b"Content-Encoding", b"gzip"),))
