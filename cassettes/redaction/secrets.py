@@ -20,6 +20,7 @@ from graphtape.cassettes.model import Asked, Chunk, Headers, Recording, Response
 from graphtape.cassettes.reader import Cassette, UnknownFrame
 from graphtape.cassettes.records import End, Unknown
 from graphtape.cassettes.redaction.jsontext import JsonString, iter_strings
+from graphtape.cassettes.redaction.masking import JSON_STARTS, NOT_BLANK
 from graphtape.cassettes.redaction.redactor import URL_HEADERS, Redactor
 from graphtape.cassettes.redaction.splits import LONGEST_EVENT_BYTES, EventReader, SplitFinder, event_data
 from graphtape.cassettes.redaction.urls import iter_credentials
@@ -243,7 +244,7 @@ class _Scan:
     def _document(self, part: str, data: bytes, *, least: int) -> None:
         """A body that is not a stream."""
         self._bytes(part, data)
-        if data.lstrip()[:1] in (b"{", b"[") and len(data) <= _LONGEST_DOCUMENT_BYTES:
+        if _is_json(data) and len(data) <= _LONGEST_DOCUMENT_BYTES:
             self._strings(part, iter_strings(data), least=least)
         elif b"=" in data[:4096] and b"\n" not in data[:4096] and len(data) <= _LONGEST_DOCUMENT_BYTES:
             for pair in _text(data).split("&"):
@@ -292,6 +293,11 @@ class _Scan:
         look(None)
 
 
+def _is_json(document: bytes) -> bool:
+    first = NOT_BLANK.search(document)
+    return first is not None and first[0] in JSON_STARTS
+
+
 class _Body:
     """A response body in reads: shapes wherever it is cut, names if it is not too long. `feed(None)` ends it."""
 
@@ -318,7 +324,7 @@ class _Body:
             self._look(last=data is None)
         if data is None and self._whole is not None:
             document = b"".join(self._whole)
-            if document.lstrip()[:1] in (b"{", b"["):
+            if _is_json(document):
                 self._scan._strings("response body", iter_strings(document), least=_SHORTEST_CREDENTIAL)
 
     def _look(self, *, last: bool) -> None:

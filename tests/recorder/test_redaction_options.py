@@ -124,3 +124,25 @@ async def test_a_value_in_odd_places(rig: Any, answer: bytes) -> None:
         assert "*" * len(SECRET) in cassette.recordings[0].upstream
     assert said.getvalue()
     assert SECRET not in said.getvalue()
+
+
+async def test_json_that_came_as_a_form(rig: Any) -> None:
+    """What `curl -d` sends: the upstream gets it as it is, the file without the credentials."""
+    body = b'{"api_key":"zzzzzzzz","input":{"customer":"Ms Z&z"}}'
+
+    async def upstream(peer: Any) -> None:
+        assert (await peer.request()).endswith(body)
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async with rig(upstream, redactor=Redactor(["customer"])) as r:
+        client = await r.client()
+        await client.send(
+            b"POST /runs/stream HTTP/1.1\r\nHost: %b\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\n" % (r.host.encode(), len(body)) + body
+        )
+        assert b" 200 OK" in await client.until(b"\r\n\r\n")
+        await r.ended()
+    with Cassette.open(r.path) as cassette:
+        exchange = cassette.exchange(1)
+        assert exchange.request_body == b'{"api_key":"[redacted]","input":{"customer":"[redacted]"}}'
+        assert set(exchange.request.redacted) == {"body api_key", "body customer"}

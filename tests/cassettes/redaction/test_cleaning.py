@@ -160,6 +160,19 @@ def test_unfinished(tape: Path, tmp_path: Path, writer: CassetteWriter) -> None:
         assert cleaned.exchange(streamed).body == cleaned.exchange(open_one).body == stars
 
 
+def test_json_that_came_as_a_form(tape: Path, tmp_path: Path, writer: CassetteWriter) -> None:
+    """As `curl -d` sends it: masked by name, by the user's name and by path."""
+    form = ((b"content-type", b"application/x-www-form-urlencoded"),)
+    number = exchange(writer, sent=form, body=b' {"api_key":"z&z","customer":"c=c","input":{"ssn":"1"}}')
+    writer.close()
+    report = clean(tape, tmp_path / "b.tape", names=["customer"], paths=["input.ssn"])
+    assert report.masked == {"body api_key": 1, "body customer": 1, "body input.ssn": 1}
+    with Cassette.open(tmp_path / "b.tape") as cleaned:
+        assert cleaned.exchange(number).request_body == (
+            b' {"api_key":"[redacted]","customer":"[redacted]","input":{"ssn":"[redacted]"}}'
+        )
+
+
 def test_targets(tape: Path, tmp_path: Path, writer: CassetteWriter) -> None:
     """An existing file is not overwritten unless told."""
     writer.close()

@@ -193,3 +193,11 @@ def test_a_credential_as_a_name(writer: CassetteWriter) -> None:
     exchange(writer, json.dumps({TOKEN: {"password": "hunter2-xyz"}}).encode())
     found = scan(writer).findings
     assert "*" * len(TOKEN) + ".password" in {finding.path for finding in found}
+
+
+@pytest.mark.parametrize("blank", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_json_behind_blanks(writer: CassetteWriter, blank: bytes) -> None:
+    """JSON is read as such, also when it came as a form, and behind a byte order mark."""
+    form = ((b"content-type", b"application/x-www-form-urlencoded"),)
+    exchange(writer, sent=form, body=blank + b'{"password":"x"}')
+    assert [finding.path for finding in scan(writer).findings] == ["password"]
