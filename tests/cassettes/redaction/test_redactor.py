@@ -40,7 +40,9 @@ JSON_MASKED = b'{"api_key":"[redacted]","input":{"ssn":"[redacted]","customer":"
 
 
 @pytest.mark.parametrize("blank", [b"", b" \r\n\t", b"\xef\xbb\xbf\n"])
-@pytest.mark.parametrize("content_type", [FORM, FORM + b"; charset=utf-8", b"text/plain", MULTIPART, b"", None])
+@pytest.mark.parametrize(
+    "content_type", [FORM, FORM + b"; charset=utf-8", b"text/plain", MULTIPART, b"", None]
+)
 def test_json_is_masked_whatever_its_type_says(content_type: bytes | None, blank: bytes) -> None:
     """`curl -d` calls JSON a form: what begins like JSON is masked as JSON, at every cut, blanks in front or not."""
     headers = () if content_type is None else ((b"content-type", content_type),)
