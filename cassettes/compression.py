@@ -24,6 +24,7 @@ _MATCHING: Final = {
     "hash_log": 16,
     "chain_log": 15,
 }
+_FLUSH_BLOCK: Final = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 
 
 class BadStream(Exception):
@@ -39,20 +40,21 @@ _FIRST_BUFFER_BYTES: Final = 64 << 10
 class SegmentCompressor:
     """One zstd stream at a time; what `compress` returned so far can always be decompressed."""
 
-    __slots__ = ("_context", "_stream")
+    __slots__ = ("_compress", "_context", "_flush")
 
     def __init__(self) -> None:
         params = zstandard.ZstdCompressionParameters.from_level(_LEVEL, window_log=_WINDOW_LOG, **_MATCHING)
         self._context = zstandard.ZstdCompressor(compression_params=params)
-        self._stream = self._context.compressobj()
+        self.restart()
 
     def restart(self) -> None:
         """Begin a new stream, which needs nothing of the one before."""
-        self._stream = self._context.compressobj()
+        stream = self._context.compressobj()
+        self._compress, self._flush = stream.compress, stream.flush
 
     def compress(self, data: bytes) -> bytes:
         """Compress and flush: all of `data` can be decompressed from what has been returned."""
-        return self._stream.compress(data) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return self._compress(data) + self._flush(_FLUSH_BLOCK)
 
 
 class Decompressor:

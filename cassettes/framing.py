@@ -23,7 +23,7 @@ FORMAT_VERSION: Final = 1
 
 _HEADER = struct.Struct("<8sHHI")  # magic, version, reserved, crc32 of the three
 _FRAME_HEAD = struct.Struct("<IIB")  # crc32 of what follows, payload length, type
-_FRAME_BODY_HEAD = struct.Struct("<IB")
+_pack_body_head = struct.Struct("<IB").pack
 HEADER_BYTES: Final = _HEADER.size
 FRAME_HEAD_BYTES: Final = _FRAME_HEAD.size
 
@@ -120,9 +120,8 @@ def encode_frame(offset: int, type_: int, payload: bytes) -> bytes:
     """The bytes of a frame that is to stand at `offset`."""
     if len(payload) > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {len(payload)} bytes is above the limit of {MAX_FRAME_BYTES}")
-    head = _FRAME_BODY_HEAD.pack(len(payload), type_)
-    checksum = crc32(payload, crc32(head, offset & 0xFFFFFFFF))
-    return b"".join((checksum.to_bytes(4, "little"), head, payload))
+    body = _pack_body_head(len(payload), type_) + payload
+    return crc32(body, offset & 0xFFFFFFFF).to_bytes(4, "little") + body
 
 
 def iter_runs(source: Source, start: int, end: int) -> Iterator[FrameRun]:

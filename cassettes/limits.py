@@ -62,13 +62,15 @@ SEGMENT_CUT_BYTES: Final = 5 << 18
 reader reach any record in about 1 ms."""
 
 SEGMENT_CUT_RECORDS: Final = 1 << 14
-"""A segment that has this many records is closed (bodies that arrive in very small reads)."""
-
-SEGMENT_CUT_FLUSHES: Final = 1 << 14
-"""As above, for flushes: bounds the frame heads a reader walks to enter the file."""
+"""A segment that has this many records is closed (bodies that arrive in very small reads). A flush writes at least one,
+so this bounds, too, the frame heads that a reader walks to enter the file."""
 
 BLOCK_CUT_BYTES: Final = 256 << 10
-"""Appended bytes are compressed at this size even without a flush: bounds what waits uncompressed."""
+"""Appended bytes are compressed at about this size even without a flush: bounds what waits uncompressed. What waits is
+measured seldom enough to become twice as much."""
+
+SMALL_CHUNK_BYTES: Final = 4 << 10
+"""Chunks up to this are counted, not measured, to bound what waits. Nearly every event is one."""
 
 CHUNK_CUT_BYTES: Final = 256 << 10
 """A longer read is written as several chunk (or request-body) records of the same time. uvloop reads 256 KiB."""

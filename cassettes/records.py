@@ -7,7 +7,6 @@ FORMAT.md, section "Records", has one table per type; `_CODECS` below is the sam
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -115,7 +114,9 @@ class Record(NamedTuple):
     rest: tuple[Any, ...] = ()
 
 
-new_packer: Callable[[], msgpack.Packer] = lambda: msgpack.Packer(unicode_errors="surrogateescape")  # noqa: E731
+def new_packer(*, autoreset: bool = True) -> msgpack.Packer:
+    """A packer of records; without `autoreset` it keeps what it packed, until it is reset or fails."""
+    return msgpack.Packer(unicode_errors="surrogateescape", autoreset=autoreset)
 
 
 def unpack_all(raw: bytes | memoryview, *, limit_records: int = MAX_SEGMENT_RECORDS) -> list[Any]:
@@ -181,29 +182,6 @@ def unpack_segment(raw: bytes | memoryview, *, start_ns: int = 0) -> tuple[list[
     if min(times) < 0 or max(times) > MAX_TIME_NS:
         raise BadRecord("a time that is out of range")
     return records, times
-
-
-# The start of a chunk record as msgpack spells it, for an exchange below 128 and one from 256 on: array of 4, type,
-# dt as uint32, exchange, head of the bytes with a length of 16 bits. Shortest forms only, as a packer's: what is masked
-# later is packed anew, in its place.
-_CHUNK_START = struct.Struct(">HBIBBH")
-_CHUNK_START_256 = struct.Struct(">HBIBHBH")
-_ARRAY_OF_4_CHUNK: Final = 0x9400 | _CHUNK
-_UINT32, _UINT16, _BIN16 = 0xCE, 0xCD, 0xC5
-
-
-def pack_chunk_start(dt_ns: int, exchange: int, size: int) -> bytes | None:
-    """What stands before the data of a chunk without flags; None for what a packer must spell.
-
-    Packing the whole record would copy its data twice: this is a third of the time, for nearly every event.
-    """
-    if not (0xFFFF < dt_ns <= 0xFFFFFFFF and 0xFF < size <= 0xFFFF):
-        return None
-    if exchange < 0x80:
-        return _CHUNK_START.pack(_ARRAY_OF_4_CHUNK, _UINT32, dt_ns, exchange, _BIN16, size)
-    if 0xFF < exchange <= 0xFFFF:
-        return _CHUNK_START_256.pack(_ARRAY_OF_4_CHUNK, _UINT32, dt_ns, _UINT16, exchange, _BIN16, size)
-    return None
 
 
 def are_plain_chunks(records: Sequence[RawRecord]) -> bool:

@@ -37,20 +37,20 @@ from graphtape.cassettes.limits import (
     MAX_RECORD_BYTES,
     MAX_TIME_NS,
     SEGMENT_CUT_BYTES,
-    SEGMENT_CUT_FLUSHES,
     SEGMENT_CUT_RECORDS,
+    SMALL_CHUNK_BYTES,
 )
 from graphtape.cassettes.model import Ending, Headers, Recording, Request, Response
 from graphtape.cassettes.records import (
     DELAYED,
     BadRecord,
     End,
+    RawRecord,
     Record,
     RecordType,
     RequestEnd,
     encode,
     new_packer,
-    pack_chunk_start,
 )
 from graphtape.cassettes.remask import CannotMask, MaskJob, complete, discard, mask_exchange
 from graphtape.cassettes.scan import FileSource, scan
@@ -64,6 +64,11 @@ _REQUEST_BODY: Final = int(RecordType.REQUEST_BODY)
 _CHUNK: Final = int(RecordType.CHUNK)
 _BLOCK: Final = int(FrameType.BLOCK)  # as plain ints: enum members are looked up in Python
 _HEADS: Final = frozenset((RecordType.RECORDING, RecordType.REQUEST, RecordType.RESPONSE, RecordType.END))
+# The most records that are appended between two looks at how much waits, and how far in time they may move: the usual
+# chunk needs no other check. A larger step in time is no small int to Python, and compares slower.
+_UNSEEN_RECORDS: Final = BLOCK_CUT_BYTES // SMALL_CHUNK_BYTES
+_STEP_NS: Final = (1 << 30) - 1
+_LATE_NS: Final = MAX_TIME_NS - _UNSEEN_RECORDS * _STEP_NS
 _FILE_MODE: Final = 0o600
 
 
@@ -81,14 +86,15 @@ class CassetteWriter:
         )  # `sync` runs in another thread; the file must not be closed under it
         self._index = index
         self._open_exchanges = index.open
+        # Open exchanges that are known to be in the segment under way: with them nothing is left to look up.
+        self._at_hand: dict[int, ExchangeEntry] = {}
         self._compressor = SegmentCompressor()
         self._pack = new_packer().pack
+        self._waiting = new_packer(autoreset=False)  # holds the packed records that are not compressed yet
+        self._keep = self._waiting.pack
         self._file_end = offset  # everything before is written and good
         self._frames: list[bytes] = []  # complete frames that are not written yet
         self._next_offset = offset  # where the next frame will stand
-        self._pending: list[bytes] = []  # packed records that are not compressed yet
-        self._pending_bytes = 0
-        self._room_bytes = BLOCK_CUT_BYTES  # of pending bytes, until they are compressed unasked
         self._last_ns = 0
         self._segment_at = -1  # offset of the segment under way, -1 without one
         self._segment_due = True  # the next record starts a segment
@@ -97,11 +103,12 @@ class CassetteWriter:
         self._segment_first_ns = 0
         self._segment_bytes = 0
         self._segment_records = 0
-        self._segment_flushes = 0
+        self._look_at = 0  # small chunks up to this many records of the segment cannot exceed any limit
         self._masks: deque[MaskJob] = deque()  # ended exchanges of which more is to be masked
         self._failed: CassetteWriteFailed | None = None
         self._name_synced = False  # that the folder, too, has the file after a power loss
         self._closed = False
+        self._over = False  # closed or failed
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], overwrite: bool = False) -> Self:
@@ -206,7 +213,8 @@ class CassetteWriter:
         """One read of the request body."""
         entry = self._open_exchanges.get(number) or self._refuse(number)
         for part in _parts(data):
-            self._append_body(entry, number, at_ns, part)
+            self._append_part(entry, _REQUEST_BODY, number, at_ns, part)
+            entry.request_bytes += len(part)
 
     def request_end(self, number: int, at_ns: int) -> None:
         """The request body is whole."""
@@ -218,37 +226,27 @@ class CassetteWriter:
 
     def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False) -> None:
         """One read of the response body."""
-        # Called once per event, and therefore in one piece.
-        entry = self._open_exchanges.get(number) or self._refuse(number)
-        size = len(data)
-        if size > CHUNK_CUT_BYTES:
-            for part in _parts(data):
-                self.chunk(number, at_ns, part, delayed)
-            return
-        if not 0 <= at_ns <= MAX_TIME_NS:
-            raise _out_of_range(at_ns)
-        if self._segment_due:
-            self._start_segment(at_ns)
-        segment = self._index.segment
-        if entry.last_segment != segment:
-            entry.touch(segment)
+        # Called once per event, and therefore in one piece for the usual one: small, soon after the record before it.
         dt_ns = at_ns - self._last_ns
-        start = None if delayed else pack_chunk_start(dt_ns, number, size)
-        if start is None:
-            packed = self._pack(
-                (_CHUNK, dt_ns, number, data, DELAYED) if delayed else (_CHUNK, dt_ns, number, data)
-            )
-            self._pending.append(packed)
-            self._pending_bytes += len(packed)
-        else:
-            self._pending += (start, data)
-            self._pending_bytes += len(start) + size
-        self._last_ns = at_ns
-        self._segment_records += 1
-        entry.chunks += 1
-        entry.response_bytes += size
-        if self._pending_bytes >= self._room_bytes or self._segment_records >= SEGMENT_CUT_RECORDS:
-            self._compress_pending()
+        size = len(data)
+        records = self._segment_records
+        if size <= SMALL_CHUNK_BYTES and records < self._look_at and 0 <= dt_ns <= _STEP_NS and not delayed:
+            try:
+                entry = self._at_hand[number]
+            except KeyError:
+                pass
+            else:
+                self._keep((_CHUNK, dt_ns, number, data))
+                self._last_ns = at_ns
+                self._segment_records = records + 1
+                entry.chunks += 1
+                entry.response_bytes += size
+                return
+        entry = self._open_exchanges.get(number) or self._refuse(number)
+        for part in _parts(data):
+            self._append_part(entry, _CHUNK, number, at_ns, part, *((DELAYED,) if delayed else ()))
+            entry.chunks += 1
+            entry.response_bytes += len(part)
 
     def end(self, number: int, at_ns: int, ending: Ending, detail: str = "") -> None:
         """How the exchange ended; nothing follows for it."""
@@ -303,6 +301,7 @@ class CassetteWriter:
         if not 0 <= record.at_ns <= MAX_TIME_NS:
             raise _out_of_range(record.at_ns)
         type_, items = encode(record)
+        self._at_hand.pop(record.exchange, None)  # the record may end it
         try:
             if isinstance(record.content, Recording):
                 self._index.add_recording(record.content)
@@ -321,31 +320,48 @@ class CassetteWriter:
             raise ValueError(str(error)) from None
         except OverflowError as error:
             raise ValueError(f"a number does not fit in 64 bits ({error})") from None
-        self._append(packed, record.at_ns)
+        self._append(raw, record.at_ns)
 
     def add_frame(self, type_: int, payload: bytes) -> None:
         """Append a frame of a type that this version does not know, to keep it in a rewrite."""
         self._refuse_if_over()
-        self._compress_pending()
+        self._compress_waiting()
         self._append_frame(type_, payload)
 
-    def _append_body(self, entry: ExchangeEntry, number: int, at_ns: int, data: bytes) -> None:
+    def _append_part(
+        self, entry: ExchangeEntry, type_: int, number: int, at_ns: int, data: bytes, *flags: int
+    ) -> None:
         if not 0 <= at_ns <= MAX_TIME_NS:
             raise _out_of_range(at_ns)
         if self._segment_due:
             self._start_segment(at_ns)
         if entry.last_segment != self._index.segment:
             entry.touch(self._index.segment)
-        self._append(self._pack((_REQUEST_BODY, at_ns - self._last_ns, number, data)), at_ns)
-        entry.request_bytes += len(data)
+        self._at_hand[number] = entry
+        self._append((type_, at_ns - self._last_ns, number, data, *flags), at_ns)
 
-    def _append(self, packed: bytes, at_ns: int) -> None:
+    def _append(self, raw: RawRecord, at_ns: int) -> None:
+        """Append a record that is known to be packable: a packer that fails forgets all that it holds."""
+        self._keep(raw)
         self._last_ns = at_ns
-        self._pending.append(packed)
-        self._pending_bytes += len(packed)
         self._segment_records += 1
-        if self._pending_bytes >= self._room_bytes or self._segment_records >= SEGMENT_CUT_RECORDS:
-            self._compress_pending()
+        self._look()
+
+    def _look(self) -> None:
+        """Compress what waits if that is much, and say how many records may follow unseen."""
+        with self._waiting.getbuffer() as raw:
+            waiting_bytes = len(raw)
+        full = self._segment_records >= SEGMENT_CUT_RECORDS
+        if full or waiting_bytes >= min(BLOCK_CUT_BYTES, SEGMENT_CUT_BYTES - self._segment_bytes):
+            self._compress_waiting()
+        if full:
+            self._finish_segment()
+        unseen = _UNSEEN_RECORDS if self._last_ns <= _LATE_NS else 0
+        self._look_at = min(self._segment_records + unseen, SEGMENT_CUT_RECORDS - 1)
+
+    def _finish_segment(self) -> None:
+        self._segment_due = True
+        self._at_hand.clear()
 
     def _start_segment(self, first_ns: int) -> None:
         self._end_segment()
@@ -356,15 +372,15 @@ class CassetteWriter:
         self._segment_end = self._next_offset
         self._segment_recording = len(self._index.recordings)
         self._segment_first_ns = first_ns
-        self._segment_bytes = self._segment_records = self._segment_flushes = 0
-        self._room_bytes = BLOCK_CUT_BYTES
+        self._segment_bytes = self._segment_records = 0
+        self._look_at = 0
         self._last_ns = 0
         self._segment_due = False
 
     def _end_segment(self) -> None:
         if self._segment_at < 0:
             return
-        self._compress_pending()
+        self._compress_waiting()
         self._index.end_segment(
             SegmentRow(
                 self._segment_at,
@@ -377,25 +393,19 @@ class CassetteWriter:
         )
         self._segment_at = -1
         self._segment_due = True
+        self._at_hand.clear()
 
-    def _compress_pending(self) -> None:
-        if not self._pending:
+    def _compress_waiting(self) -> None:
+        raw = self._waiting.bytes()
+        if not raw:
             return
-        self._append_frame(_BLOCK, self._compressor.compress(b"".join(self._pending)))
-        self._segment_end = self._next_offset
-        self._pending.clear()
-        self._segment_bytes += self._pending_bytes
-        self._pending_bytes = 0
-        self._segment_flushes += 1
-        room_bytes = SEGMENT_CUT_BYTES - self._segment_bytes
-        if room_bytes < BLOCK_CUT_BYTES:
-            self._room_bytes = room_bytes
-        if (
-            room_bytes <= 0
-            or self._segment_records >= SEGMENT_CUT_RECORDS
-            or self._segment_flushes >= SEGMENT_CUT_FLUSHES
-        ):
-            self._segment_due = True
+        self._waiting.reset()
+        frame = encode_frame(self._next_offset, _BLOCK, self._compressor.compress(raw))
+        self._frames.append(frame)
+        self._segment_end = self._next_offset = self._next_offset + len(frame)
+        self._segment_bytes += len(raw)
+        if self._segment_bytes >= SEGMENT_CUT_BYTES:
+            self._finish_segment()
 
     def _append_frame(self, type_: int, payload: bytes) -> None:
         frame = encode_frame(self._next_offset, type_, payload)
@@ -408,17 +418,18 @@ class CassetteWriter:
         Raises:
             CassetteWriteFailed: the file was cut back to the last good frame, and the writer refuses more.
         """
-        if self._failed is not None or self._closed:
+        if self._over:
             self._refuse_if_over()
-        self._compress_pending()
+        self._compress_waiting()
         frames = self._frames
-        if frames:
-            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
-            frames.clear()
-
-    def _write(self, data: bytes) -> None:
+        if not frames:
+            return
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        size = len(data)
         try:
-            _write_all(self._fd, data)
+            written = os.write(self._fd, data)
+            if written < size:
+                _write_all(self._fd, data[written:])
         except OSError as error:
             # What was written of it is no frame: a reader would call it a torn tail. Better gone.
             with contextlib.suppress(OSError):
@@ -428,11 +439,12 @@ class CassetteWriter:
                 f"a write failed ({error.strerror or error}); the {self._file_end} bytes before it are whole. "
                 "Make room, then continue with --append",
             )
-            self._open_exchanges = {}  # so that the methods for bodies refuse without a check of their own
+            self._refuse_bodies()
             if error.errno == errno.EBADF:
                 self._fd = -1  # closed under us: the number may be another file's by now
             raise self._failed from None
-        self._file_end += len(data)
+        self._file_end += size
+        frames.clear()
 
     def sync(self) -> None:
         """Mask what waits for it, then ask the disk to keep what has been flushed.
@@ -473,12 +485,11 @@ class CassetteWriter:
                     self._mask_waiting()
                 for frame in encode_index(self._index, self._next_offset):
                     self._frames.append(frame)
-                self._write(b"".join(self._frames))
-                self._frames.clear()
+                self.flush()
             if synced:
                 self.sync()
         finally:
-            self._open_exchanges = {}
+            self._refuse_bodies()
             self._close_file()
 
     def _close_file(self) -> None:
@@ -497,7 +508,7 @@ class CassetteWriter:
         """Close without an index and remove the file: for output that is worth nothing unless it is whole."""
         if self._fd >= 0:
             self._closed = True
-            self._open_exchanges = {}
+            self._refuse_bodies()
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
             with self._fd_lock:
@@ -517,6 +528,12 @@ class CassetteWriter:
             warnings.warn(f"cassette {self.path} was not closed", ResourceWarning, stacklevel=2, source=self)
             with contextlib.suppress(OSError):
                 os.close(self._fd)
+
+    def _refuse_bodies(self) -> None:
+        """So that the methods for bodies refuse without a check of their own."""
+        self._over = True
+        self._open_exchanges = {}
+        self._at_hand.clear()
 
     def _refuse_if_over(self) -> None:
         if self._failed is not None:

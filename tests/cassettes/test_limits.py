@@ -7,11 +7,12 @@ from graphtape.cassettes import limits
 
 def test_the_writer_stays_below_the_reader() -> None:
     """The largest segment that a writer makes is within every limit of the reader."""
-    largest = limits.SEGMENT_CUT_BYTES + limits.MAX_RECORD_BYTES
+    waiting = 2 * limits.BLOCK_CUT_BYTES + limits.MAX_RECORD_BYTES
+    largest = limits.SEGMENT_CUT_BYTES + waiting
     assert largest < limits.MAX_SEGMENT_BYTES
-    frames = (limits.SEGMENT_CUT_FLUSHES + largest // limits.BLOCK_CUT_BYTES) * 64
+    frames = (limits.SEGMENT_CUT_RECORDS + 1) * 64
     assert largest * 1.01 + frames < limits.MAX_SEGMENT_FILE_BYTES
-    assert limits.BLOCK_CUT_BYTES + limits.MAX_RECORD_BYTES < limits.MAX_FRAME_BYTES
+    assert waiting < limits.MAX_FRAME_BYTES
     assert limits.SEGMENT_CUT_RECORDS < limits.MAX_SEGMENT_RECORDS
     assert max(limits.CHUNK_CUT_BYTES, limits.HEAD_CUT_BYTES) < limits.MAX_RECORD_BYTES
     assert limits.HEADERS_CUT < limits.MAX_ARRAY_ITEMS

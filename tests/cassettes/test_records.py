@@ -24,7 +24,6 @@ from graphtape.cassettes.records import (
     decode_plain_chunks,
     encode,
     new_packer,
-    pack_chunk_start,
     unpack_all,
     unpack_segment,
 )
@@ -238,16 +237,3 @@ def test_plain_chunks(other: tuple[Any, ...]) -> None:
     assert list(decode_plain_chunks(records, times)) == one_by_one
     assert type(one_by_one[0].content) is Chunk
     assert not are_plain_chunks([*records, other])
-
-
-@pytest.mark.parametrize("exchange", [1, 127, 128, 255, 256, 65535, 65536])
-@pytest.mark.parametrize("size", [0, 255, 256, 65535, 65536])
-def test_start_of_a_chunk(exchange: int, size: int) -> None:
-    """What is put before the data of a chunk is what a packer would put there, at every edge; or left to it."""
-    done = 0
-    for dt_ns in (-1, 0, 65535, 65536, 2**32 - 1, 2**32):
-        start = pack_chunk_start(dt_ns, exchange, size)
-        if start is not None:
-            done += 1
-            assert start + bytes(size) == pack((6, dt_ns, exchange, bytes(size)))
-    assert done == (2 if exchange in (1, 127, 256, 65535) and size in (256, 65535) else 0)

@@ -34,9 +34,21 @@ from graphtape.cassettes import (
     NotACassette,
     Recording,
 )
+from graphtape.cassettes.compression import SegmentCompressor
 from graphtape.cassettes.framing import HEADER_BYTES, file_header
-from graphtape.cassettes.limits import CHUNK_CUT_BYTES, HEADERS_CUT, MAX_RECORDINGS, SEGMENT_CUT_RECORDS
+from graphtape.cassettes.index import SegmentRow
+from graphtape.cassettes.limits import (
+    BLOCK_CUT_BYTES,
+    CHUNK_CUT_BYTES,
+    HEADERS_CUT,
+    MAX_RECORDINGS,
+    MAX_TIME_NS,
+    SEGMENT_CUT_RECORDS,
+    SMALL_CHUNK_BYTES,
+)
+from graphtape.cassettes.model import Response
 from graphtape.cassettes.records import Record
+from graphtape.cassettes.scan import FileSource, scan
 
 RecordExchange = Callable[..., int]
 
@@ -162,6 +174,65 @@ def test_many_tiny_records(tape: Path, writer: CassetteWriter) -> None:
     writer.close()
     with Cassette.open(tape) as cassette:
         assert cassette.check().chunks == SEGMENT_CUT_RECORDS + 10
+    source = FileSource(tape)
+    segments = scan(source, None).index.segments
+    source.close()
+    assert [SegmentRow(*segments.get(at)).records for at in range(segments.count)] == [
+        SEGMENT_CUT_RECORDS,
+        12,
+    ]
+
+
+def test_small_chunks_of_any_time(tape: Path, writer: CassetteWriter) -> None:
+    """Times go forth and back in steps of any size, up to the last there is; one beyond harms nothing."""
+    number = writer.request(0, "GET", "/", ())
+    times = [5, 3, 1 << 40, 1 << 40, 7, (1 << 61) + 1]
+    times += [MAX_TIME_NS - step for step in range(90 * (1 << 30), -1, -(1 << 29))]
+    for at_ns in times:
+        writer.chunk(number, at_ns, b"x")
+        for beyond in (-1, MAX_TIME_NS + 1):
+            with pytest.raises(ValueError, match="out of range"):
+                writer.chunk(number, beyond, b"y")
+    writer.chunk(number, MAX_TIME_NS, b"x")
+    writer.close()
+    with Cassette.open(tape) as cassette:
+        chunks = list(cassette.iter_chunks(number))
+        assert [chunk.at_ns for chunk in chunks] == [*times, MAX_TIME_NS]
+        assert {chunk.data for chunk in chunks} == {b"x"}
+        assert cassette.exchanges[0].chunks == cassette.exchanges[0].response_bytes == len(chunks)
+
+
+def test_refused_records_harm_none_that_wait(tape: Path, writer: CassetteWriter) -> None:
+    """A record that cannot be packed is refused alone: what waits for a flush is written."""
+    number = writer.request(0, "GET", "/", ())
+    writer.chunk(number, 1, b"first")
+    with pytest.raises(ValueError, match="64 bits"):
+        writer.add(Record(number, 2, Response(2, 1 << 70, "", ())))
+    with pytest.raises(ValueError, match="above the limit"):
+        writer.request(2, "GET", "/" * (2 << 20), ())
+    writer.chunk(number, 3, b"second")
+    writer.flush()
+    with Cassette.open(tape) as cassette:
+        assert cassette.exchange(number).body == b"firstsecond"
+
+
+def test_what_waits_is_bounded(tape: Path, writer: CassetteWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a flush, chunks of any size are compressed before twice the size of a block waits."""
+    waited: list[int] = []
+    real = SegmentCompressor.compress
+
+    def measured(compressor: SegmentCompressor, data: bytes) -> bytes:
+        waited.append(len(data))
+        return real(compressor, data)
+
+    monkeypatch.setattr(SegmentCompressor, "compress", measured)
+    number = writer.request(0, "GET", "/", ())
+    sizes = (1, 100, SMALL_CHUNK_BYTES, SMALL_CHUNK_BYTES + 1, CHUNK_CUT_BYTES)
+    for size in sizes:
+        for at in range(2000 if size <= SMALL_CHUNK_BYTES else 50):
+            writer.chunk(number, at, bytes(size))
+    writer.close()
+    assert BLOCK_CUT_BYTES <= max(waited) < 2 * BLOCK_CUT_BYTES + CHUNK_CUT_BYTES
 
 
 def test_two_recordings(tape: Path, record_exchange: RecordExchange) -> None:
