@@ -1,7 +1,8 @@
 """One connection to the upstream: a request goes out, its answer comes in and is handed on where it arrives.
 
-aiohttp parses responses (`ResponseHandler` and its C parser); here is what a recorder needs around it. Knows nothing
-of cassettes. One rule: bytes are handed on in their order, all that came before a break before the break.
+aiohttp parses responses (`ResponseHandler` and its C parser), but for whole chunks of a body, which `ChunkData` takes
+out before; here is what a recorder needs around it. Knows nothing of cassettes. One rule: bytes are handed on in their
+order, all that came before a break before the break.
 
 At a pace of some thousand events per second most of what a proxy costs is waking up: a future, a task, one more turn of
 the event loop, for every read. `pass_on` needs none of them: whoever takes the body is called in the very callback
@@ -18,15 +19,18 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from aiohttp import ClientError, http_exceptions
+from aiohttp import ClientError, ClientPayloadError, http_exceptions
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from graphtape.protocol.errors import GraphtapeError
+from graphtape.recorder.chunks import ChunkData
 
 _READ_BYTES = 2**16
 _HEAD_BYTES = 2**16
+
+_HEAD_END = b"\r\n\r\n"
 
 _INFORMATIONAL_ANSWERS = 100
 """More of them before an answer are an attack: they cost memory, and nobody gets them."""
@@ -53,14 +57,66 @@ class UpstreamBroke(GraphtapeError):
 
 
 class Connected(ResponseHandler):
-    """aiohttp's protocol, which also tells `arrived` when it has parsed what came, or has lost its connection."""
+    """aiohttp's protocol, which also tells a `_Passing` what has come of its body, and of the connection's loss."""
 
-    arrived: Callable[[], None] | None = None
+    passing: _Passing | None = None
+    _awaits_head = False
+    _chunks: ChunkData | None = None
+
+    def expect_head(self) -> None:
+        """The next response is to come."""
+        self._awaits_head = True
+        self._chunks = None
 
     def data_received(self, data: bytes) -> None:
-        ResponseHandler.data_received(self, data)  # once per event: `super()` would look it up each time
-        if self.arrived is not None:
-            self.arrived()
+        if (chunks := self._chunks) is not None and data:  # aiohttp calls with nothing when it resumes
+            body = chunks.feed(data)
+            passing = self.passing
+            if chunks.rest is None:
+                if passing is not None:
+                    passing.came(body)
+                elif self._payload is not None:
+                    self._payload.feed_data(body)
+                return
+            self._chunks = None
+            if self._payload is not None:
+                self._payload.feed_data(body)
+            data = chunks.rest
+        if self._awaits_head:
+            data = self._receive_heads(data)
+            if self._chunks is not None:
+                if data:
+                    self.data_received(data)
+                return
+        ResponseHandler.data_received(self, data)  # `super()` would look it up each time
+        if self._awaits_head:
+            self._look_for_head()
+        if self._exception is not None and self._payload is not None:
+            # aiohttp tells of what is no HTTP where a head is awaited; a body that is under way must learn it too.
+            self._payload.set_exception(ClientPayloadError(words_of(getattr(self._exception, "message", ""))))
+        if self.passing is not None:
+            self.passing.arrived()
+
+    def _receive_heads(self, data: bytes) -> bytes:
+        """Parse heads up to the awaited one, each by itself: chunks begin where its parser stops. What is left."""
+        at = 0
+        while self._awaits_head and self._exception is None and (end := data.find(_HEAD_END, at)) >= 0:
+            end += len(_HEAD_END)
+            ResponseHandler.data_received(self, data[at:end])
+            at = end
+            message = self._look_for_head()
+            payload = self._payload
+            if message is not None and message.chunked and payload is not None and not payload.is_eof():
+                payload.begin_http_chunk_receiving()  # aiohttp wants to know before the first byte
+                self._chunks = ChunkData()
+        return data[at:]
+
+    def _look_for_head(self) -> RawResponseMessage | None:
+        """The awaited head, once it has been parsed."""
+        if self._buffer and (message := self._buffer[-1][0][0]).code >= 200:
+            self._awaits_head = False
+            return cast(RawResponseMessage, message)
+        return None
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Nothing to do for a connection that was not paused: aiohttp would parse nothing, once per read."""
@@ -69,8 +125,8 @@ class Connected(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        if self.arrived is not None:
-            self.arrived()
+        if self.passing is not None:
+            self.passing.arrived()
 
 
 class UpstreamConnection:
@@ -94,6 +150,7 @@ class UpstreamConnection:
 
     def expect(self, method: str) -> None:
         """Say which request the next response answers."""
+        self._protocol.expect_head()
         self._protocol.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -171,11 +228,11 @@ class UpstreamConnection:
         passing = _Passing(payload, take, taken)
         passing.arrived()
         if passing.over is None:
-            self._protocol.arrived = passing.arrived
+            self._protocol.passing = passing
         try:
             return await passing.result()
         finally:
-            self._protocol.arrived = None
+            self._protocol.passing = None
 
     @property
     def is_reusable(self) -> bool:
@@ -216,8 +273,25 @@ class _Passing:
         self._waiter: asyncio.Future[None] | None = None
         self.over: bool | BaseException | None = None
 
+    def came(self, data: bytes) -> None:
+        """Something came that the payload does not have, and that stands behind all that it has."""
+        if self._busy or self.over is not None or self._payload._buffer:
+            self._payload.feed_data(data)
+            self.arrived()
+        elif data:
+            self._busy = True
+            try:
+                self._take(data, False)
+                if not self._taken():
+                    self.over = False
+            except BaseException as error:
+                self.over = error
+            self._busy = False
+            if self.over is not None:
+                self._wake()
+
     def arrived(self) -> None:
-        """Something came, or the connection ended."""
+        """Something came into the payload, or the connection ended."""
         # Reading from a payload that had paused its connection parses what waited, and that comes back here: what it
         # finds stands behind what is being read, and is met by the next round of the loop.
         if self._busy or self.over is not None:
@@ -243,7 +317,11 @@ class _Passing:
         except BaseException as error:
             self.over = error
         self._busy = False
-        if self.over is not None and self._waiter is not None and not self._waiter.done():
+        if self.over is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def result(self) -> bool:

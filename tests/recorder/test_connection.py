@@ -79,8 +79,8 @@ async def test_reads_are_handed_on_where_they_arrive(made: Any) -> None:
     assert connection.is_reusable
 
 
-async def test_each_read_is_parsed_once(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taking what has come does not wake the parser again, unless reading had been paused."""
+async def test_the_parser_sees_no_whole_chunks(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the head and the end of a body; taking what has come does not wake it, unless reading had been paused."""
     protocol, connection = made
     parsed: list[bytes] = []
     inherited = ResponseHandler.data_received
@@ -94,8 +94,10 @@ async def test_each_read_is_parsed_once(made: Any, monkeypatch: pytest.MonkeyPat
     task = await passing(connection, Taken())
     protocol.data_received(chunk(b"a"))
     protocol.data_received(chunk(b"b"))
-    assert parsed == [HEAD, chunk(b"a"), chunk(b"b")]
-    protocol.data_received(b"0\r\n\r\n")
+    protocol.data_received(b"5\r\nhe")
+    assert parsed == [HEAD]
+    protocol.data_received(b"llo\r\n0\r\n\r\n")
+    assert parsed == [HEAD, b"0\r\n\r\n"]
     assert await task is True
 
 
@@ -121,20 +123,91 @@ async def test_an_answer_without_a_body(made: Any) -> None:
 
 
 async def test_a_large_read_keeps_its_order(made: Any) -> None:
-    """What a full buffer held back is parsed while it is read; it comes behind, once, and in the same callback."""
+    """What a full buffer held back is parsed while it is read; it comes behind, once, and in the same callback.
+
+    Chunks with extensions, which are the parser's from the first one on.
+    """
     protocol, connection = made
     protocol.data_received(HEAD)
     taken = Taken()
     task = await passing(connection, taken)
     body = b"".join(b"%08d" % i * 64 for i in range(1000))
     protocol.data_received(
-        b"".join(chunk(body[i : i + 512]) for i in range(0, len(body), 512)) + b"0\r\n\r\n"
+        b"".join(b"200;x=1\r\n%b\r\n" % body[i : i + 512] for i in range(0, len(body), 512)) + b"0\r\n\r\n"
     )
     assert protocol.transport.pauses
     assert await task is True
     pieces = [piece for piece in taken if piece != b"|"]
     assert len(pieces) > 1
     assert b"".join(pieces) == body + b"."
+
+
+async def test_a_large_read_of_whole_chunks(made: Any) -> None:
+    """It is one piece, whatever a buffer would hold."""
+    protocol, connection = made
+    protocol.data_received(HEAD)
+    taken = Taken()
+    task = await passing(connection, taken)
+    body = b"".join(b"%08d" % i * 64 for i in range(1000))
+    protocol.data_received(b"".join(chunk(body[i : i + 512]) for i in range(0, len(body), 512)))
+    protocol.data_received(b"0\r\n\r\n")
+    assert await task is True
+    assert taken[1:] == [body, b"|", b".", b"|"]
+
+
+async def test_informational_answers(made: Any) -> None:
+    """Before the head, in its read or another; the chunks behind it are where they should be."""
+    protocol, connection = made
+    protocol.data_received(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + b"HTTP/1.1 100 Cont")
+    protocol.data_received(b"inue\r\n\r\n" + HEAD + chunk(b"a"))
+    taken = Taken()
+    task = await passing(connection, taken)
+    protocol.data_received(chunk(b"b") + b"0\r\n\r\n")
+    assert await task is True
+    assert taken == [b"a", b"|", b"b.", b"|"]
+
+
+async def test_a_head_in_pieces(made: Any) -> None:
+    """Its body is the parser's; nothing else differs."""
+    protocol, connection = made
+    protocol.data_received(HEAD[:-1])
+    protocol.data_received(HEAD[-1:] + chunk(b"a"))
+    taken = Taken()
+    task = await passing(connection, taken)
+    protocol.data_received(chunk(b"b") + b"0\r\n\r\n")
+    assert await task is True
+    assert taken == [b"a", b"|", b"b.", b"|"]
+    assert connection.is_reusable
+
+
+async def test_a_second_answer(made: Any) -> None:
+    """The connection serves again; what an answer has behind its end makes it useless."""
+    protocol, connection = made
+    for _ in range(2):
+        connection.expect("GET")
+        protocol.data_received(HEAD + chunk(b"a"))
+        taken = Taken()
+        task = await passing(connection, taken)
+        protocol.data_received(b"0\r\n\r\n")
+        assert await task is True
+        assert b"".join(taken) == b"a|.|"
+    assert connection.is_reusable
+    protocol.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert not connection.is_reusable
+
+
+@pytest.mark.parametrize("broken", [b"zz\r\nx", b"3\r\nabcX\r\n", b"3\r\nabc5\r\nhello\r\n"])
+async def test_chunks_that_are_none(made: Any, broken: bytes) -> None:
+    """The connection is given up as one that broke, behind all that came before."""
+    protocol, connection = made
+    protocol.data_received(HEAD + chunk(b"a"))
+    taken = Taken()
+    task = await passing(connection, taken)
+    protocol.data_received(broken)
+    protocol.connection_lost(None)
+    with pytest.raises(UpstreamBroke):
+        await task
+    assert b"".join(taken).replace(b"|", b"") == (b"aabc" if broken.startswith(b"3") else b"a")
 
 
 async def test_enough_for_now(made: Any) -> None:
