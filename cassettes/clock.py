@@ -39,8 +39,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._pacer: Pacer | None = None
 
-    def now_ns(self) -> int:
-        return time.monotonic_ns()
+    now_ns = staticmethod(time.monotonic_ns)  # asked for each event: no function of ours around it
 
     def unix_ns(self) -> int:
         return time.time_ns()

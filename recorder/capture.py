@@ -92,18 +92,18 @@ class Capture:
         watcher: Watcher | None = None,
     ) -> None:
         self.writer = writer
-        self._clock = clock
         self.redactor = redactor
         self._pass_on_failure = pass_on_failure
         self.watcher = watcher
         self.tally = Tally()
         self.failure: CassetteError | None = None
-        self._zero_ns = clock.now_ns()
+        self.clock_ns = clock.now_ns
+        self.zero_ns = clock.now_ns()
         writer.begin_recording(clock.unix_ns(), redactor.text(upstream), program)
 
     def now_ns(self) -> int:
         """Nanoseconds since the recording began."""
-        return self._clock.now_ns() - self._zero_ns
+        return self.clock_ns() - self.zero_ns
 
     def exchange(
         self, method: str, target: str, headers: Headers, http_version: str = "1.1"
@@ -237,8 +237,8 @@ class ExchangeCapture:
         media_type = (get(headers, b"content-type") or b"").split(b";")[0].strip().lower()
         coding = (get(headers, b"content-encoding") or b"identity").strip().lower()
         if media_type == b"text/event-stream":
-            self._capture.tally.open_streams += 1
             self._events = EventCounter(readable=coding == b"identity")
+            self._capture.tally.counters.add(self._events)
         clean, found = self._capture.redactor.headers(headers)
         self.redacted = (*self.redacted, *found)
         self._answer = self._capture.redactor.response(headers, (*self._credentials, *self._body.seen))
@@ -255,15 +255,15 @@ class ExchangeCapture:
             return
         capture = self._capture
         tally = capture.tally
-        at_ns = capture.now_ns()
+        at_ns = capture.clock_ns() - capture.zero_ns
         size = len(data)
         self.response_bytes += size
         tally.response_bytes += size
         if self._answer is not None:
             data = self._answer.feed(data)
-        if self._events is not None and (new := self._events.feed(data)):
-            tally.events += new
-            tally.last_event = self._events.last_name
+        if (events := self._events) is not None:
+            events.feed(data)
+            tally.last = events
         if capture.failure is not None:
             _ = capture.may_write  # raises, unless traffic may pass unrecorded
             return
@@ -284,7 +284,8 @@ class ExchangeCapture:
         self.ended_ns = capture.now_ns()
         tally = capture.tally
         tally.open_exchanges -= 1
-        tally.open_streams -= self._events is not None
+        if self._events is not None:
+            tally.end_stream(self._events)
         tally.endings[ending] = tally.endings.get(ending, 0) + 1
         ended_ns = self.ended_ns
         rest = b"" if self.request_complete else self._body.finish()

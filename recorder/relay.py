@@ -58,6 +58,7 @@ class Relay:
         origin: str | None,
     ) -> None:
         self._proxy = proxy
+        self._turn = proxy.turn
         self._request = request
         self._answer = answer
         self._captured: ExchangeCapture | None = None
@@ -202,7 +203,7 @@ class Relay:
             if self._shape is None
             else self._shape.response(message.code, message.raw_headers)
         )
-        turn = self._proxy.turn
+        turn = self._turn
         begin = partial(self._answer.head, message.code, message.reason)
         if self._shape is not None and passage is Passage.WHOLE:
             await self._relay_whole(connection, self._shape, begin, passed)
@@ -224,30 +225,31 @@ class Relay:
         """As it comes: each read is captured, flushed and sent on in the callback that received it."""
         self._delayed = False
         while not await connection.pass_on(self._take, self._send_taken):
-            self._proxy.turn.settle()
+            self._turn.settle()
             await self._answer.drain()
             self._delayed = True
 
     def _take(self, data: bytes, ended: bool) -> None:
-        if data:
-            self._exchange.chunk(data, delayed=self._delayed)
+        # Called once per event, as `_send_taken`.
+        if data and self._captured is not None:
+            self._captured.chunk(data, delayed=self._delayed)
             self._delayed = False
         if ended:
             self._finish(data)
         else:
-            self._proxy.turn.add(partial(self._answer.body, data))
+            self._turn.add(partial(self._answer.body, data))
 
     def _send_taken(self) -> bool:
         """False while the client is behind."""
         if self._holds_head:  # nothing of the body may have come
             self._holds_head = False
-            self._proxy.turn.add(self._answer.release)
-        self._proxy.turn.go()
+            self._turn.add(self._answer.release)
+        self._turn.go()
         return not self._answer.is_behind
 
     def _finish(self, data: bytes = b"") -> None:
         self._exchange.end(Ending.COMPLETE)
-        self._proxy.turn.add(partial(self._answer.finish, data) if data else self._answer.finish)
+        self._turn.add(partial(self._answer.finish, data) if data else self._answer.finish)
 
     async def _relay_pieces(self, connection: UpstreamConnection, shape: Shape) -> None:
         delayed = False
@@ -263,7 +265,7 @@ class Relay:
     async def _relay_whole(
         self, connection: UpstreamConnection, shape: Shape, begin: Callable[[Headers], None], passed: Headers
     ) -> None:
-        turn, answer = self._proxy.turn, self._answer
+        turn, answer = self._turn, self._answer
         held = bytearray()
         while data := await connection.read():
             self._exchange.chunk(data)
@@ -282,13 +284,13 @@ class Relay:
 
     def _pass_on(self, pieces: list[bytes]) -> None:
         for piece in pieces:
-            self._proxy.turn.then(partial(self._answer.body, piece))
+            self._turn.then(partial(self._answer.body, piece))
 
     async def _let_client_read(self) -> bool:
         """Wait while the client is behind; whether it was."""
         if not self._answer.is_behind:
             return False
-        self._proxy.turn.settle()
+        self._turn.settle()
         await self._answer.drain()
         return True
 
@@ -315,7 +317,7 @@ class Relay:
     async def _first_answer(self, connection: UpstreamConnection, head: bytes) -> RawResponseMessage:
         """Send the request's head and its body, if there is one, and wait for the response head."""
         seconds = self._proxy.upstream_timeout_s
-        turn = self._proxy.turn
+        turn = self._turn
         try:
             async with asyncio.timeout(seconds) as patience:
                 if self._upload is None and not self._exchange.request_complete:
@@ -351,7 +353,7 @@ class Relay:
         self, connection: UpstreamConnection, patience: asyncio.Timeout, head: bytes = b""
     ) -> None:
         # `head` goes with the first piece, in one write.
-        request, exchange, turn = self._request, self._exchange, self._proxy.turn
+        request, exchange, turn = self._request, self._exchange, self._turn
         is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
         loop = asyncio.get_running_loop()
         async for data in self._pieces():
@@ -414,7 +416,7 @@ class Relay:
         self._exchange.response(status, reason, headers)
         self._exchange.chunk(body)
         self._exchange.end(Ending.UNREACHED, detail)
-        turn, answer = self._proxy.turn, self._answer
+        turn, answer = self._turn, self._answer
         passed = self._proxy.response_headers(headers, self._origin, self._host, self._request.method)
         turn.add(partial(answer.head, status, reason, passed))
         turn.add(partial(answer.body, body))
@@ -424,7 +426,7 @@ class Relay:
     def _give_up(self, ending: Ending, detail: str = "") -> None:
         """The client is gone, or must be let go: record it and close its side, without waiting."""
         self._exchange.end(ending, detail)
-        self._proxy.turn.run()
+        self._turn.run()
         self._answer.break_off()
 
 

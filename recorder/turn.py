@@ -27,6 +27,10 @@ class FlushTurn:
         failed: told of that error, each time.
         now_ns: the time, of whatever zero.
         flushed: what can wait until the clients have their bytes; called after each flush and its actions.
+
+    Attributes:
+        add: `add(action)` runs `action` once all that was captured before is in the file, after the next `go` or
+            `settle`.
     """
 
     def __init__(
@@ -42,13 +46,10 @@ class FlushTurn:
         self._now_ns = now_ns
         self._flushed = flushed
         self._actions: list[Callable[[], None]] = []
+        self.add: Callable[[Callable[[], None]], None] = self._actions.append
         self._flushed_ns = now_ns() - ALONE_NS
         self._is_scheduled = False
         self._is_running = False
-
-    def add(self, action: Callable[[], None]) -> None:
-        """Run `action` once all that was captured before is in the file, after the next `go` or `settle`."""
-        self._actions.append(action)
 
     def go(self) -> None:
         """Flush and run what was added: now if nothing was flushed just before, else at the end of this turn."""
@@ -80,7 +81,8 @@ class FlushTurn:
 
     def _run(self, now_ns: int) -> CassetteError | None:
         self._flushed_ns = now_ns
-        actions, self._actions = self._actions, []
+        actions = self._actions.copy()
+        self._actions.clear()
         try:
             self._flush()
         except CassetteError as error:

@@ -13,7 +13,7 @@ from graphtape.cassettes.redaction.redactor import Redactor
 from graphtape.recorder import progress as progress_module
 from graphtape.recorder.capture import Capture
 from graphtape.recorder.progress import Progress, count_of, format_bytes, format_status, plain
-from graphtape.recorder.tally import Tally
+from graphtape.recorder.tally import EventCounter, Tally
 
 
 class NoWriter:
@@ -59,7 +59,9 @@ def test_bytes(count: Any, text: Any) -> None:
 def test_status_line() -> None:
     """Counts in words, and the last event."""
     assert format_status(Tally()) == "0 exchanges, 0 open streams, 0 events, 0 B"
-    tally = Tally(exchanges=1, open_streams=1, events=1234, response_bytes=5, last_event="values|a:1")
+    counter = EventCounter()
+    counter.feed(b"event: values|a:1\r\ndata: {}\r\n\r\n" * 1234)
+    tally = Tally(exchanges=1, response_bytes=5, counters={counter}, last=counter)
     assert format_status(tally) == "1 exchange, 1 open stream, 1,234 events, 5 B, last values|a:1"
     assert count_of(1, "event") == "1 event"
 

@@ -20,12 +20,19 @@ STREAM = (
 )
 
 
+def fed(counter: EventCounter, data: bytes) -> int:
+    """How many events a read completes."""
+    before = counter.events
+    counter.feed(data)
+    return counter.events - before
+
+
 def test_events_at_every_cut() -> None:
     """Events with data count; comments, lone ids and the unfinished rest do not, however the reads fall."""
     for cut in range(len(STREAM)):
         counter = EventCounter()
-        total = counter.feed(STREAM[:cut]) + counter.feed(STREAM[cut:])
-        assert (total, counter.events) == (3, 3)
+        assert fed(counter, STREAM[:cut]) + fed(counter, STREAM[cut:]) == 3
+        assert counter.events == 3
         assert counter.last_name == "message"
 
 
@@ -35,7 +42,7 @@ def test_the_servers_own_form_at_every_cut() -> None:
     stream = usual + b": heartbeat\r\n\r\n" + usual
     for cut in range(len(stream)):
         counter = EventCounter()
-        assert counter.feed(stream[:cut]) + counter.feed(stream[cut:]) == 8
+        assert fed(counter, stream[:cut]) + fed(counter, stream[cut:]) == 8
         assert counter.last_name == "n3"
 
 
@@ -53,17 +60,28 @@ def test_the_servers_own_form_at_every_cut() -> None:
 def test_reads_of_one_event(read: bytes, events: int, name: str) -> None:
     """A read that is one whole event has a lane of its own; what only looks like it counts as anywhere."""
     counter = EventCounter()
-    assert counter.feed(b"event: b\r\ndata: 1\r\n\r\n") == 1
-    assert counter.feed(read) == events
+    assert fed(counter, b"event: b\r\ndata: 1\r\n\r\n") == 1
+    assert fed(counter, read) == events
     assert counter.last_name == name
 
 
 def test_one_event_behind_an_open_one() -> None:
     """What a cut event has left open is joined to it, not counted as a second one."""
     counter = EventCounter()
-    assert counter.feed(b"event: a\r\nid: 3\r\n") == 0
-    assert counter.feed(b"event: b\r\ndata: 1\r\n\r\n") == 1
+    assert fed(counter, b"event: a\r\nid: 3\r\n") == 0
+    assert fed(counter, b"event: b\r\ndata: 1\r\n\r\n") == 1
     assert counter.last_name == "a"
+
+
+def test_reads_are_counted_together() -> None:
+    """Small ones wait for each other or for the question; large ones are not kept."""
+    counter = EventCounter()
+    for number in range(100):
+        counter.feed(b"event: n%d\r\ndata: 1\r\n\r\n" % number)
+        assert len(counter._gathered) < 16
+    assert (counter.events, counter.last_name) == (100, "n99")
+    counter.feed(b"event: a\r\ndata: " + b"x" * 10_000)
+    assert not counter._gathered
 
 
 @pytest.mark.slow
@@ -74,13 +92,13 @@ def test_a_large_event_in_many_reads() -> None:
     for _ in range(100):
         counter.feed(b"x" * 50_000)
     assert len(counter._open) < 2000
-    assert counter.feed(b"\n\n") == 1
+    assert fed(counter, b"\n\n") == 1
     assert counter.last_name == "big"
 
 
 def test_compressed_streams_are_not_counted() -> None:
     """What cannot be read is not guessed at."""
-    assert EventCounter(readable=False).feed(STREAM) == 0
+    assert fed(EventCounter(readable=False), STREAM) == 0
 
 
 @pytest.mark.parametrize(
