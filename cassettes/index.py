@@ -26,12 +26,15 @@ from graphtape.cassettes.limits import (
     MAX_TIME_NS,
     TARGET_IN_INDEX_BYTES,
 )
-from graphtape.cassettes.model import Ending, ExchangeSummary, Headers, Recording
+from graphtape.cassettes.model import Chunk, Ending, ExchangeSummary, Headers, Recording, Request, Response
 from graphtape.cassettes.records import (
     BadRecord,
+    BodyPart,
+    Content,
     End,
     RawRecord,
     RecordType,
+    Unknown,
     are_plain_chunks,
     chunk_flags,
     decode,
@@ -41,6 +44,7 @@ from graphtape.cassettes.records import (
 
 # As plain ints: looking a member up in an enum class takes as long as the rest of following a chunk.
 _CHUNK: Final = int(RecordType.CHUNK)
+_RECORDING: Final = int(RecordType.RECORDING)
 _BODIES: Final = frozenset((_CHUNK, int(RecordType.REQUEST_BODY)))
 
 Row = tuple[Any, ...]
@@ -474,36 +478,44 @@ class IndexBuilder:
             if entry.last_segment != self.segment:
                 entry.touch(self.segment)
             return
-        if type_ == RecordType.RECORDING:
-            self.add_recording(decode(record, at_ns, recording=len(self.recordings) + 1).content)  # type: ignore[arg-type]
-        elif type_ == RecordType.REQUEST:
+        content = decode(record, at_ns, recording=len(self.recordings) + (type_ == _RECORDING)).content
+        if isinstance(content, Recording):
+            self.add_recording(content)
+        else:
+            self.follow(number, at_ns, content)
+
+    def follow(self, number: int, at_ns: int, content: Content) -> None:
+        """Follow one record of exchange `number`, of any kind but `Recording`, whose content is known to be good.
+
+        Raises:
+            BadRecord: it does not fit what came before.
+        """
+        if isinstance(content, Request):
             if number != self.exchanges.count + 1:
                 raise BadRecord(f"exchange {number} where exchange {self.exchanges.count + 1} should begin")
             if not self.recordings:
                 raise BadRecord("an exchange before any recording")
-            request: Any = decode(record, at_ns, recording=len(self.recordings)).content
-            self.add_exchange(at_ns, request.method, request.target, redacted=bool(request.redacted))
-        elif type_ == RecordType.RESPONSE:
-            response: Any = decode(record, at_ns, recording=len(self.recordings)).content
-            entry = self._entry(number)
-            entry.response_ns, entry.status = at_ns, response.status
-            entry.content_type = content_type_of(response.headers)
+            self.add_exchange(at_ns, content.method, content.target, redacted=bool(content.redacted))
+            return
+        if isinstance(content, Unknown):
+            # It must be found with its exchange, if that is one.
+            if number in self.open:
+                self.open[number].touch(self.segment)
+            return
+        entry = self._entry(number)
+        if entry.last_segment != self.segment:
             entry.touch(self.segment)
-        elif type_ == RecordType.ASKED:
-            decode(record, at_ns, recording=len(self.recordings))
-            self._entry(number).touch(self.segment)
-        elif type_ == RecordType.REQUEST_END:
-            self._entry(number).touch(self.segment)
-        elif type_ == RecordType.END:
-            end = decode(record, at_ns, recording=len(self.recordings)).content
-            assert isinstance(end, End)
-            entry = self._entry(number)
-            entry.touch(self.segment)
-            entry.redacted = entry.redacted or bool(end.redacted)
-            self.end_exchange(number, end.ending, at_ns)
-        elif number in self.open:
-            # An unknown record of a known exchange: it must be found with it.
-            self.open[number].touch(self.segment)
+        if isinstance(content, Response):
+            entry.response_ns, entry.status = at_ns, content.status
+            entry.content_type = content_type_of(content.headers)
+        elif isinstance(content, Chunk):
+            entry.chunks += 1
+            entry.response_bytes += len(content.data)
+        elif isinstance(content, BodyPart):
+            entry.request_bytes += len(content.data)
+        elif isinstance(content, End):
+            entry.redacted = entry.redacted or bool(content.redacted)
+            self.end_exchange(number, content.ending, at_ns)
 
     def _entry(self, number: int) -> ExchangeEntry:
         entry = self.open.get(number)

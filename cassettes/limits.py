@@ -46,6 +46,9 @@ MAX_SEGMENTS: Final = 1 << 24
 MAX_TIME_NS: Final = 1 << 62
 """Times and byte counts: 146 years, and room to add two of them in 64 bits."""
 
+MAX_STATUS: Final = 999
+"""Three digits: HTTP has no more."""
+
 MAX_INDEX_BYTES: Final = 8 << 20
 """Decompressed bytes of one index part, and of the index head."""
 

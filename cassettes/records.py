@@ -22,6 +22,7 @@ from graphtape.cassettes.limits import (
     MAX_RECORD_BYTES,
     MAX_SEGMENT_BYTES,
     MAX_SEGMENT_RECORDS,
+    MAX_STATUS,
     MAX_TIME_NS,
 )
 from graphtape.cassettes.model import Asked, Chunk, Ending, Headers, Recording, Request, Response
@@ -292,7 +293,7 @@ def _encode_request(content: Request) -> tuple[Any, ...]:
 def _decode_response(record: RawRecord, at_ns: int, number: int) -> Response:
     head = _head(record, "response")
     status = _expect(head.pop("status", None), int, "status of a response")
-    if not 0 <= status <= 999:
+    if not 0 <= status <= MAX_STATUS:
         raise BadRecord(f"there is no HTTP status {status}")
     return Response(
         at_ns=at_ns,
@@ -424,7 +425,7 @@ def decode(record: RawRecord, at_ns: int, *, recording: int) -> Record:
     if codec is None:
         return Record(exchange, at_ns, Unknown(at_ns, type_, record[3:]))
     rest = record[codec.known_items :]
-    if type_ == RecordType.CHUNK:
+    if type_ == _CHUNK:
         unknown_flags = chunk_flags(record) & ~DELAYED
         if unknown_flags or rest:
             rest = (unknown_flags, *rest)
@@ -438,7 +439,7 @@ def encode(record: Record) -> tuple[int, tuple[Any, ...]]:
         return content.type, content.fields
     type_ = _TYPE_OF[type(content)]
     items = _CODECS[type_].encode(content)
-    if type_ == RecordType.CHUNK and record.rest:
+    if type_ == _CHUNK and record.rest:
         assert isinstance(content, Chunk)
         return type_, (content.data, record.rest[0] | (DELAYED if content.delayed else 0), *record.rest[1:])
     return type_, items + record.rest

@@ -35,6 +35,7 @@ from graphtape.cassettes.limits import (
     HEAD_CUT_BYTES,
     HEADERS_CUT,
     MAX_RECORD_BYTES,
+    MAX_STATUS,
     MAX_TIME_NS,
     SEGMENT_CUT_BYTES,
     SEGMENT_CUT_RECORDS,
@@ -63,7 +64,9 @@ except ImportError:  # pragma: no cover - Windows has no flock: two writers are 
 _REQUEST_BODY: Final = int(RecordType.REQUEST_BODY)
 _CHUNK: Final = int(RecordType.CHUNK)
 _BLOCK: Final = int(FrameType.BLOCK)  # as plain ints: enum members are looked up in Python
-_HEADS: Final = frozenset((RecordType.RECORDING, RecordType.REQUEST, RecordType.RESPONSE, RecordType.END))
+_HEADS: Final = frozenset(
+    map(int, (RecordType.RECORDING, RecordType.REQUEST, RecordType.RESPONSE, RecordType.END))
+)
 # The most records that are appended between two looks at how much waits, and how far in time they may move: the usual
 # chunk needs no other check. A larger step in time is no small int to Python, and compares slower.
 _UNSEEN_RECORDS: Final = BLOCK_CUT_BYTES // SMALL_CHUNK_BYTES
@@ -222,6 +225,8 @@ class CassetteWriter:
 
     def response(self, number: int, at_ns: int, status: int, reason: str, headers: Headers) -> None:
         """The response head."""
+        if not 0 <= status <= MAX_STATUS:
+            raise ValueError(f"there is no HTTP status {status}")
         self.add(Record(number, at_ns, Response(at_ns, status, reason, _pairs(headers))))
 
     def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False) -> None:
@@ -308,12 +313,11 @@ class CassetteWriter:
                 self._segment_due = True
             if self._segment_due:
                 self._start_segment(record.at_ns)
-            raw = (type_, record.at_ns - self._last_ns, record.exchange, *items)
-            packed = self._pack(raw)
+            packed = self._pack((type_, record.at_ns - self._last_ns, record.exchange, *items))
             if len(packed) > MAX_RECORD_BYTES or (type_ in _HEADS and len(packed) > HEAD_CUT_BYTES):
                 raise ValueError(f"a record of {len(packed)} bytes is above the limit")
             if not isinstance(record.content, Recording):
-                self._index.add(raw, record.at_ns)
+                self._index.follow(record.exchange, record.at_ns, record.content)
         except LimitReached as error:
             raise CassetteWriteFailed(self.path, f"the cassette is full ({error}); start a new one") from None
         except BadRecord as error:

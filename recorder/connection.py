@@ -115,7 +115,7 @@ class Connected(ResponseHandler):
         """The awaited head, once it has been parsed."""
         if self._buffer and (message := self._buffer[-1][0][0]).code >= 200:
             self._awaits_head = False
-            return cast(RawResponseMessage, message)
+            return message
         return None
 
     def resume_reading(self, resume_parser: bool = True) -> None:

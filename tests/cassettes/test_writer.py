@@ -720,3 +720,12 @@ def test_any_calls(tmp_path_factory: pytest.TempPathFactory, calls: list[Any], c
                 known["ending"],
                 len(known["chunks"]),
             )
+
+
+def test_a_status_that_is_none(tape: Path) -> None:
+    """A reader would refuse it, and so does the writer."""
+    with CassetteWriter.create(tape) as writer:
+        writer.begin_recording(0, "http://u", "p")
+        number = writer.request(1, "GET", "/", ())
+        with pytest.raises(ValueError, match="no HTTP status 1000"):
+            writer.response(number, 2, 1000, "", ())

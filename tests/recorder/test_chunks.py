@@ -25,7 +25,14 @@ def fed(*reads: bytes) -> tuple[bytes, bytes | None]:
     return data, rest
 
 
-BODY = chunk(b"event: a\r\ndata: 1\r\n\r\n") + chunk(b"x" * 300) + chunk(b"\r\n") + b"C8\r\n" + b"y" * 200 + b"\r\n"
+BODY = (
+    chunk(b"event: a\r\ndata: 1\r\n\r\n")
+    + chunk(b"x" * 300)
+    + chunk(b"\r\n")
+    + b"C8\r\n"
+    + b"y" * 200
+    + b"\r\n"
+)
 DATA = b"event: a\r\ndata: 1\r\n\r\n" + b"x" * 300 + b"\r\n" + b"y" * 200
 
 
