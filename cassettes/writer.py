@@ -207,7 +207,7 @@ class CassetteWriter:
         redacted: Sequence[str] = (),
     ) -> int:
         """A new exchange; returns its number."""
-        request = Request(at_ns, method, target, _pairs(headers), http_version, tuple(redacted))
+        request = Request(at_ns, method, target, _fields(headers), http_version, tuple(redacted))
         number = self._index.exchanges.count + 1
         self.add(Record(number, at_ns, request))
         return number
@@ -227,7 +227,7 @@ class CassetteWriter:
         """The response head."""
         if not 0 <= status <= MAX_STATUS:
             raise ValueError(f"there is no HTTP status {status}")
-        self.add(Record(number, at_ns, Response(at_ns, status, reason, _pairs(headers))))
+        self.add(Record(number, at_ns, Response(at_ns, status, reason, _fields(headers))))
 
     def chunk(self, number: int, at_ns: int, data: bytes, delayed: bool = False) -> None:
         """One read of the response body."""
@@ -571,11 +571,10 @@ def _parts(data: bytes) -> list[bytes]:
     return [data[at : at + CHUNK_CUT_BYTES] for at in range(0, len(data), CHUNK_CUT_BYTES)] or [data]
 
 
-def _pairs(headers: Headers) -> Headers:
-    pairs = tuple((bytes(name), bytes(value)) for name, value in headers)
-    if len(pairs) > HEADERS_CUT:
-        raise ValueError(f"{len(pairs)} header fields are above the limit of {HEADERS_CUT}")
-    return pairs
+def _fields(headers: Headers) -> Headers:
+    if len(headers) > HEADERS_CUT:
+        raise ValueError(f"{len(headers)} header fields are above the limit of {HEADERS_CUT}")
+    return tuple(headers)
 
 
 def _open(path: str, flags: int) -> int:

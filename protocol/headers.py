@@ -103,15 +103,19 @@ def connection_options(headers: Headers) -> frozenset[bytes]:
     return frozenset(options)
 
 
+def hop_by_hop(headers: Headers) -> set[bytes]:
+    """The names, lower-cased, that are not passed on: the fixed set, `proxy-*`, and those that `Connection` names."""
+    keys = [name.lower() for name, _ in headers]
+    found = {key for key in keys if key in HOP_BY_HOP or key.startswith(_PROXY_PREFIX)}
+    if b"connection" in found:
+        found |= connection_options(headers) - _NEVER_CONNECTION_OPTIONS
+    return found
+
+
 def end_to_end(headers: Headers) -> Headers:
-    """`headers` without the hop-by-hop ones: the fixed set, `proxy-*`, and those that `Connection` names."""
-    named = connection_options(headers) - _NEVER_CONNECTION_OPTIONS
-    kept = []
-    for name, value in headers:
-        key = name.lower()
-        if key not in HOP_BY_HOP and not key.startswith(_PROXY_PREFIX) and key not in named:
-            kept.append((name, value))
-    return tuple(kept)
+    """`headers` without the hop-by-hop ones."""
+    dropped = hop_by_hop(headers)
+    return tuple(field for field in headers if field[0].lower() not in dropped)
 
 
 def valid_header(name: bytes, value: bytes) -> bool:

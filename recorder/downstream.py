@@ -14,7 +14,7 @@ from enum import Enum
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from graphtape.protocol.headers import Headers, end_to_end, get, split_valid
+from graphtape.protocol.headers import Headers, get, hop_by_hop, valid_header
 
 UNSENT_BYTES = 1 << 20
 """A client that leaves this much unread makes the recorder stop reading its upstream."""
@@ -70,16 +70,19 @@ class Downstream(web.StreamResponse):
             self._stays = False
         lines = [f"HTTP/1.1 {status} {reason}".encode("utf-8", "surrogateescape")]
         framed = self._framing is not _Framing.CHUNKED
-        passed, _ = split_valid(headers)
-        kept = set(end_to_end(passed))
-        for name, value in passed:
+        dropped = hop_by_hop(headers)
+        for name, value in headers:
             key = name.lower()
             if key == b"transfer-encoding":
-                if not framed:
+                if not framed and valid_header(name, value):
                     lines.append(name + b": chunked")
                     framed = True
-            elif (name, value) in kept and not (key == b"content-length" and not self._keeps_length(status)):
-                lines.append(name + b": " + value)
+            elif (
+                key not in dropped
+                and valid_header(name, value)
+                and (key != b"content-length" or self._keeps_length(status))
+            ):
+                lines.append(b"%b: %b" % (name, value))
         if not framed:
             lines.append(b"transfer-encoding: chunked")
         if not self._stays:

@@ -18,7 +18,7 @@ from aiohttp.http import RawResponseMessage
 
 from graphtape.cassettes.errors import CassetteError
 from graphtape.cassettes.model import Ending
-from graphtape.protocol.headers import Headers, end_to_end, get
+from graphtape.protocol.headers import Headers, get, hop_by_hop
 from graphtape.recorder.capture import ExchangeCapture
 from graphtape.recorder.connection import (
     UpstreamBroke,
@@ -378,7 +378,7 @@ class Relay:
         """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""
         raw: Headers = self._request.raw_headers if self._shape is None else self._shape.headers
         target = self._proxy.upstream.target
-        keep = set(end_to_end(raw))
+        dropped = hop_by_hop(raw)
         has_authorization = get(raw, b"authorization") is not None
         made: list[tuple[bytes, bytes]] = []
         has_host = False
@@ -392,7 +392,7 @@ class Relay:
                 made.append((name, b"chunked"))
             elif key == b"accept-encoding" and self._proxy.asks_identity:
                 made.append((name, b"identity"))
-            elif key != b"expect" and (name, value) in keep:
+            elif key != b"expect" and key not in dropped:
                 made.append((name, value))
         if not has_host:
             made.insert(0, (b"Host", target.host_header))

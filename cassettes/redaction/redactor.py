@@ -32,12 +32,14 @@ from graphtape.cassettes.redaction.responses import CodedResponseMasker, Respons
 from graphtape.cassettes.redaction.urls import mask_url
 from graphtape.cassettes.redaction.values import RedactionError, ValueMasker, forms_of
 from graphtape.cassettes.streams import content_codings
-from graphtape.protocol.credentials import CredentialNames, normal_name
+from graphtape.protocol.credentials import LONGEST_NAME, CredentialNames, normal_name
 from graphtape.protocol.headers import Headers, get
 from graphtape.protocol.mask import MASK, is_masked
 
 URL_HEADERS = frozenset({b"location", b"content-location", b"referer", b"refresh", b"link"})
 """Headers whose value is or holds a URL; credentials in its query are masked."""
+
+_PLAIN_NAMES = 1024
 
 _MASK = MASK.encode("ascii")
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
@@ -132,6 +134,8 @@ class Redactor:
             )
         self._names = CredentialNames(names)
         self._values = ValueMasker(values)
+        self._plain: set[bytes] = set()
+        """Header names that are neither credentials nor hold URLs, as they came: nearly all, and asked for often."""
         self._echo = echo
         try:
             self._paths = tuple((path, parse_path(path)) for path in paths)
@@ -160,10 +164,16 @@ class Redactor:
 
     def headers(self, headers: Headers) -> tuple[Headers, tuple[str, ...]]:
         """(the fields with credentials masked, what was masked)."""
+        plain = self._plain if not self._values else frozenset()
         kept: list[tuple[bytes, bytes]] = []
         found: list[str] = []
         for name, value in headers:
+            if name in plain:
+                kept.append((name, value))
+                continue
             text = name.decode("latin-1")
+            if len(self._plain) < _PLAIN_NAMES and self._is_plain(name):
+                self._plain.add(name)  # names come from the network: enough for real traffic, and no more
             if value and self._names.header(text) and not is_masked(value.decode("latin-1")):
                 kept.append((name, _MASK))
                 found.append(f"header {text.lower()}")
@@ -176,6 +186,13 @@ class Redactor:
             found.extend(labels)
             kept.append((name, clean))
         return tuple(kept), once(found)
+
+    def _is_plain(self, name: bytes) -> bool:
+        return (
+            len(name) <= LONGEST_NAME
+            and name.lower() not in URL_HEADERS
+            and not self._names.header(name.decode("latin-1"))
+        )
 
     def target(self, target: str) -> tuple[str, tuple[str, ...]]:
         """(the request target with credentials in its query masked, what was masked)."""

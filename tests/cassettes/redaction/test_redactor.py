@@ -299,3 +299,22 @@ def test_long_credentials_are_not_kept() -> None:
         masker.feed(b"x" * 1000)
     masker.feed(b'","secret":"short-one"}')
     assert masker.seen == ["short-one"]
+
+
+def test_headers_seen_before() -> None:
+    """What is known of a name is right the second time too, and few names are remembered."""
+    headers = ((b"X-Api-Key", b"k"), (b"accept", b"*/*"), (b"Referer", b"/?token=t"))
+    redactor = Redactor()
+    first = redactor.headers(headers)
+    assert first[0] == (
+        (b"X-Api-Key", b"[redacted]"),
+        (b"accept", b"*/*"),
+        (b"Referer", b"/?token=[redacted]"),
+    )
+    assert redactor.headers(headers) == first
+    for number in range(2000):
+        redactor.headers(((b"x-%d" % number, b""),))
+    assert len(redactor._plain) <= 1024
+    named = Redactor(values=[("NAME", "secret")])
+    for _ in range(2):
+        assert named.headers(((b"accept", b"a secret"),))[0] == ((b"accept", b"a ******"),)
