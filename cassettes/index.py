@@ -139,17 +139,19 @@ class ExchangeEntry:
             self.response_bytes,
             self.chunks,
             self.redacted,
-            b"".join(_varint(step) for step in steps),
+            _pack_varints(steps),
         )
 
 
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+def _pack_varints(values: Sequence[int]) -> bytes:
+    packed = bytearray()
+    for value in values:
+        left = value
+        while left > 0x7F:
+            packed.append(left & 0x7F | 0x80)
+            left >>= 7
+        packed.append(left)
+    return bytes(packed)
 
 
 def _varints(data: bytes) -> list[int]:

@@ -212,9 +212,7 @@ class ExchangeCapture:
         clean = redactor.headers(headers)[0]
         shown = None if target is None else redactor.target(target)[0]
         at_ns = self.started_ns
-        self._write(
-            lambda writer: writer.add(Record(self.number, at_ns, Asked(at_ns, members, clean, shown)))
-        )
+        self._write(self._capture.writer.add, Record(self.number, at_ns, Asked(at_ns, members, clean, shown)))
 
     def request_body(self, data: bytes) -> None:
         """The client sent a piece of its body."""
@@ -227,7 +225,7 @@ class ExchangeCapture:
         self._request_piece(self._body.finish())
         self.request_complete = True
         at_ns = self._capture.now_ns()
-        self._write(lambda writer: writer.request_end(self.number, at_ns))
+        self._write(self._capture.writer.request_end, self.number, at_ns)
 
     def response(self, status: int, reason: str, headers: Headers) -> None:
         """The upstream answered with this head (or the recorder, in its place)."""
@@ -244,7 +242,7 @@ class ExchangeCapture:
         self._answer = self._capture.redactor.response(headers, (*self._credentials, *self._body.seen))
         at_ns = self._capture.now_ns()
         words = self._capture.redactor.text(reason)
-        self._write(lambda writer: writer.response(self.number, at_ns, status, words, clean))
+        self._write(self._capture.writer.response, self.number, at_ns, status, words, clean)
         if self._capture.watcher is not None:
             self._capture.watcher.answered(self)
 
@@ -282,7 +280,7 @@ class ExchangeCapture:
         capture = self._capture
         detail = self.detail = capture.redactor.text(detail) if detail else ""  # it may quote the upstream
         self.ended_ns = capture.now_ns()
-        tally = capture.tally
+        tally, writer = capture.tally, capture.writer
         tally.open_exchanges -= 1
         if self._events is not None:
             tally.end_stream(self._events)
@@ -298,25 +296,25 @@ class ExchangeCapture:
         # An error is noted and not raised: the flush that every ending waits for tells it.
         with contextlib.suppress(CassetteError):
             if rest:
-                self._write(lambda writer: writer.request_body(self.number, ended_ns, rest))
+                self._write(writer.request_body, self.number, ended_ns, rest)
             last = Record(self.number, ended_ns, End(ended_ns, ending, detail, extra))
-            self._write(lambda writer: writer.add(last))
+            self._write(writer.add, last)
             if in_pieces:
                 # In the file already, for the client had to have it; masked there by the next sync, off the loop.
-                self._write(lambda writer: writer.mask(self.number, in_pieces))
+                self._write(writer.mask, self.number, in_pieces)
         if capture.watcher is not None:
             capture.watcher.ended(self)
 
     def _request_piece(self, data: bytes) -> None:
         if data and not self._ended:
             at_ns = self._capture.now_ns()
-            self._write(lambda writer: writer.request_body(self.number, at_ns, data))
+            self._write(self._capture.writer.request_body, self.number, at_ns, data)
 
-    def _write(self, call: Callable[[Writer], None]) -> None:
+    def _write(self, append: Callable[..., None], /, *arguments: object) -> None:
         capture = self._capture
         if capture.may_write:
             try:
-                call(capture.writer)
+                append(*arguments)
             except CassetteError as error:
                 capture.fail(error)
                 _ = capture.may_write  # raises, unless traffic may pass unrecorded

@@ -11,6 +11,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -160,8 +161,15 @@ class Relay:
             self._went_on = True
             self._answer.go_on()
 
+    @property
+    def _is_read(self) -> bool:
+        """Whether the request body has no more for the upstream: most requests have none at all."""
+        return not self._read and self._request.content.at_eof()
+
     async def _pieces(self) -> AsyncIterator[bytes]:
         """The request body for the upstream: what was read already, then what comes."""
+        if self._is_read:
+            return
         while self._read:
             yield self._read.popleft()
         while data := await self._request.content.readany():
@@ -320,16 +328,15 @@ class Relay:
         turn = self._turn
         try:
             async with asyncio.timeout(seconds) as patience:
-                if self._upload is None and not self._exchange.request_complete:
-                    if self._request.content.is_eof():
-                        await self._send_body(connection, patience, head)
-                    else:
-                        turn.add(partial(connection.send, head))
-                        self._upload = asyncio.create_task(self._send_slowly(connection, patience))
+                # The request is in the file before the upstream has it, also if no answer ever comes.
+                is_unsent = self._upload is None and not self._exchange.request_complete
+                if is_unsent and self._request.content.is_eof():
+                    await self._send_body(connection, patience, head)
                 else:
                     turn.add(partial(connection.send, head))
-                # The request is in the file before the upstream has it, also if no answer ever comes.
-                turn.settle()
+                    turn.settle()
+                    if is_unsent:
+                        self._upload = asyncio.create_task(self._send_slowly(connection, patience))
                 message = await connection.head()
                 self._has_head = True
                 return message
@@ -362,7 +369,7 @@ class Relay:
             # File first here too: nothing piles up in the writer, and a killed recorder knows what it had sent.
             turn.add(partial(connection.send, head + piece))
             head = b""
-            if request.content.at_eof() and not self._read:
+            if self._is_read:
                 break  # the end of the request goes with its last piece
             turn.settle()
             await connection.drain()
@@ -454,4 +461,4 @@ def with_value(headers: Headers, name: bytes, value: bytes) -> Headers:
 
 
 def size_of(headers: Headers) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers)
+    return sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
