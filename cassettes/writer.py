@@ -313,7 +313,8 @@ class CassetteWriter:
                 self._segment_due = True
             if self._segment_due:
                 self._start_segment(record.at_ns)
-            packed = self._pack((type_, record.at_ns - self._last_ns, record.exchange, *items))
+            raw = (type_, record.at_ns - self._last_ns, record.exchange, *items)
+            packed = self._pack(raw)
             if len(packed) > MAX_RECORD_BYTES or (type_ in _HEADS and len(packed) > HEAD_CUT_BYTES):
                 raise ValueError(f"a record of {len(packed)} bytes is above the limit")
             if not isinstance(record.content, Recording):
