@@ -75,7 +75,7 @@ JSON = [
     ),
     row("100,000 lists in one another", post(b"[" * 100_000 + b"]" * 100_000), PASSED, REFUSED),
     row("100,000 objects, never closed", post(b'{"a":' * 100_000), PASSED, REFUSED),
-    row("a million members", post(b"{" + b'"a":0,' * 1_000_000 + b'"a":0}'), PASSED, REFUSED),
+    row("200,000 members", post(b"{" + b'"a":0,' * 200_000 + b'"a":0}'), PASSED, REFUSED),
     row("a number of a million digits", post(b'{"assistant_id":' + b"9" * 1_000_000 + b"}"), PASSED, REFUSED),
     row("wrong types", post(b'{"assistant_id":{},"input":[],"stream_mode":{"a":1}}'), PASSED, REFUSED),
     row(
