@@ -165,6 +165,11 @@ class NewFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
             self.fail("the name of the file is empty", param, ctx)
+        if value == "-":
+            # It is also read, and masked in place; click would make a file of that name.
+            self.fail(
+                "a cassette is not written to standard output; name a file, such as chat.tape", param, ctx
+            )
         return super().convert(value, param, ctx)
 
 

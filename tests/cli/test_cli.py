@@ -158,6 +158,11 @@ def test_version(run: Run) -> None:
         ("replay http://x", "to record it: graphtape record http://x -o FILE.tape"),
         ("record one.tape -o x.tape", "to serve it: graphtape replay one.tape"),
         ("record http://x -o ''", "the name of the file is empty"),
+        (
+            "record http://x -o -",
+            "a cassette is not written to standard output; name a file, such as chat.tape",
+        ),
+        ("redact one.tape -o -", "a cassette is not written to standard output"),
         ("record http://x -o x.tape --redact ''", "--redact '': it names nothing"),
         ("record http://x -o x.tape --redact-env ''", "--redact-env '': the variable is not set"),
         ("record http://x -o x.tape --upstream-timeout 0", "'0' is no number of seconds (more than 0)"),
