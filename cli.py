@@ -283,6 +283,18 @@ def _with(*options: Callable[[Callback], Callback]) -> Callable[[Callback], Call
     return decorate
 
 
+def _speed(meaning: str) -> Callable[[Callback], Callback]:
+    # click would show the name in capitals, and MAX is not taken.
+    return click.option(
+        "--speed",
+        type=SpeedParam(),
+        metavar=SpeedParam.name,
+        default="1",
+        show_default=True,
+        help=meaning,
+    )
+
+
 _serving = _with(
     click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
                  help="A Host header to accept beside loopback names (repeatable; '*' for any)."),
@@ -411,14 +423,7 @@ curl -N http://127.0.0.1:2024/ok
 @click.option(
     "--port", type=Port(), default=2024, show_default=True, help="Port to listen on; 0 for a free one."
 )
-@click.option(
-    "--speed",
-    type=SpeedParam(),
-    metavar=SpeedParam.name,
-    default="1",
-    show_default=True,
-    help="1 keeps the recorded rhythm, N is N times as fast, max never waits.",
-)
+@_speed("1 keeps the recorded rhythm, N is N times as fast, max never waits.")
 @click.option("--idle-limit", type=Seconds(), default=None, help="Cap every pause between events.")
 @click.option(
     "--match",
@@ -476,14 +481,7 @@ graphtape demo --keep demo.tape
 NO_COLOR=1 graphtape demo
 """
 )
-@click.option(
-    "--speed",
-    type=SpeedParam(),
-    metavar=SpeedParam.name,
-    default="1",
-    show_default=True,
-    help="How fast the bundled cassette plays.",
-)
+@_speed("How fast the bundled cassette plays.")
 @click.option(
     "--keep",
     type=NewFile(),
