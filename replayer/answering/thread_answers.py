@@ -15,9 +15,14 @@ from graphtape.cassettes.runs import RecordedCall, RecordedStep
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, canonical_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
-from graphtape.protocol.operations import Operation
 from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn, not_recorded, refused_body
-from graphtape.replayer.answering.describing import READ_HOW, created_object, creation_ids, described_thread
+from graphtape.replayer.answering.describing import (
+    READ_HOW,
+    created_object,
+    creation_ids,
+    described_thread,
+    known_of,
+)
 from graphtape.replayer.answering.misses import plain_miss
 from graphtape.replayer.answering.plain import plain_answer
 from graphtape.replayer.answering.recorded_answers import (
@@ -103,7 +108,7 @@ def create_thread(turn: Turn) -> Answer:
         existing = _existing(turn, brought)
         if existing is not None:
             if body.get("if_exists") == "do_nothing":
-                return read_thread(turn, existing)
+                return _as_it_is(turn, existing)
             return Reply(refusal_plan(409, f"Thread with ID {brought} already exists"))
     creations = turn.session.tapes.creations
     equal = [call for call in creations if same_body(call.request_body(), turn.asked.body, but=_OWN_ID)]
@@ -136,13 +141,23 @@ def _first_own(creations: list[RecordedCall], brought: str | None) -> list[Recor
 def read_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`GET /threads/{t}`."""
     turn.session.complete_unwatched(thread)
-    recorded = staged_read(turn, thread) if turn.operation is Operation.GET_THREAD else None
+    recorded = staged_read(turn, thread)
     if recorded is not None and not tells_otherwise(thread):
         return recorded
     value = described_thread(turn, thread)
     if value is None:
         return recorded or not_recorded("The thread", READ_HOW)
     return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
+
+
+def _as_it_is(turn: Turn, thread: SessionThread) -> Reply:
+    """The thread, for a request that changes it: it has done what was asked, so it says of it what is known."""
+    turn.session.complete_unwatched(thread)
+    value, is_whole = known_of(turn, thread)
+    if is_whole:
+        return Reply(json_plan(200, value, like=_like(thread), derived="thread"))
+    note = "(without the thread's values: nothing recorded shows them)"
+    return Reply(json_plan(200, value, like=_like(thread), derived="thread without values"), note)
 
 
 def _like(thread: SessionThread) -> RecordedCall | None:
@@ -259,10 +274,17 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
 def update_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`PATCH /threads/{t}`: metadata is merged."""
     recorded = plain_answer(turn)
+    if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
+        return recorded
     metadata = turn.asked.json.get("metadata") or {}
     change = Change(turn.session.stamp(turn.now_ns), metadata, is_recorded=recorded is not None)
     thread.changes.append(change)
-    return recorded or read_thread(turn, thread)
+    wants_nothing = turn.asked.headers.get("prefer") == "return=minimal"
+    if recorded is not None and (recorded.head.status == HTTPStatus.NO_CONTENT) is wants_nothing:
+        return recorded
+    if wants_nothing:
+        return Reply(json_plan(204, None, like=_like(thread)))
+    return _as_it_is(turn, thread)
 
 
 def delete_thread(turn: Turn, thread: SessionThread) -> Answer:

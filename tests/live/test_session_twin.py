@@ -15,6 +15,7 @@ from graphtape.tests.live.conformance import (
     situations,
     statuses,
     twin,
+    unshown,
 )
 from graphtape.tests.live.conformance.deviations import unexpected
 from graphtape.tests.live.conformance.report import REPORT
@@ -58,7 +59,7 @@ RECORDED_ONLY = {
     **statuses.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
-PROBED_ONLY = conversations.SCRIPTS
+PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS}
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 # Recorded with --widen too.
@@ -91,6 +92,7 @@ USUAL = {
     "runs by ids spelled otherwise",
     "left before its turn",
     "threads by status",
+    "patched, values unknown",
 }
 
 

@@ -262,6 +262,54 @@ def test_unknown_state(kit: Any) -> None:
     assert "was not recorded at this point" in kit.value(reply)["detail"]
 
 
+def test_patch_of_unknown_values(kit: Any) -> None:
+    """What is known of the thread is the answer to a change of it, and to its creation once more; the log says so."""
+    session = silent(kit)
+    path = f"/threads/{kit.uid(1)}"
+    again = {"thread_id": kit.uid(1), "if_exists": "do_nothing"}
+    for reply in (
+        kit.ask(session, "PATCH", path, {"metadata": {"mine": 1}}, now_ms=99),
+        kit.ask(session, "POST", "/threads", again, now_ms=99),
+    ):
+        assert (reply.head.status, head(reply, "graphtape-derived")) == (200, "thread without values")
+        assert "nothing recorded shows them" in reply.note
+        told = kit.value(reply)
+        assert (told["thread_id"], told["metadata"]["mine"], told["status"]) == (kit.uid(1), 1, "idle")
+        assert told.keys().isdisjoint({"values", "interrupts"})
+    assert kit.ask(session, "GET", path, now_ms=99).head.status == 422
+
+
+@pytest.mark.parametrize("recorded", [None, "thread", "nothing"])
+@pytest.mark.parametrize("asked", ["thread", "nothing"])
+def test_patch_that_wants_no_answer(kit: Any, recorded: str | None, asked: str) -> None:
+    """A client chooses whether it is told the thread, whatever the recorded one chose."""
+    recording = kit.recording()
+    path, body = f"/threads/{recording.thread(1)}", {"metadata": {"mine": 1}}
+    if recorded == "thread":
+        recording.json("PATCH", path, {"told": "then"}, body)
+    elif recorded == "nothing":
+        recording.call("PATCH", path, body, status=204, reason="No Content")
+    session = kit.session(recording)
+    create(kit, session)
+    reply = kit.ask(
+        session, "PATCH", path, body, **({"prefer": "return=minimal"} if asked == "nothing" else {})
+    )
+    assert (reply.head.status, bool(reply.plan.body)) == ((200, True) if asked == "thread" else (204, False))
+    assert reply.recorded is (recorded == asked)
+    assert kit.value(kit.ask(session, "GET", path))["metadata"] == {"mine": 1}
+
+
+def test_patch_that_was_refused(kit: Any) -> None:
+    """What the recorded server refused changes nothing."""
+    recording = kit.recording()
+    path, body = f"/threads/{recording.thread(1)}", {"metadata": {"mine": 1}}
+    recording.json("PATCH", path, {"detail": "Forbidden"}, body, status=403, reason="Forbidden")
+    session = kit.session(recording)
+    create(kit, session)
+    assert kit.ask(session, "PATCH", path, body).head.status == 403
+    assert kit.value(kit.ask(session, "GET", path))["metadata"] == {}
+
+
 def test_deleted_thread(kit: Any) -> None:
     """A thread that was deleted is not found, although reading and deleting it was recorded."""
     recording = kit.recording()
