@@ -10,7 +10,8 @@ How values are compared:
 - For the fields in `EMPTY_IS_ABSENT` an empty object or list is absent too, since the server treats it so. Not for
   `input`: `{}` starts a run, null continues one. Not below `command` and `context`: what is there is the user's.
 - 1 equals 1.0; true equals only true.
-- A recorded value that is a mask equals anything, also nothing; a mask inside a recorded text stands for any text.
+- A recorded value that is a mask equals anything, also nothing; inside a recorded text `[redacted]` stands for any
+  text, and four or more stars for a text of as many bytes.
 - The `id` of a human message means nothing, wherever the message is.
 - Messages are compared as they were sent: `{"role": "user"}`, `{"type": "human"}` and a bare text are three spellings.
 """

@@ -16,6 +16,7 @@ import orjson
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.runs import RecordedCall, RecordedRun, parsed_or_none
 from graphtape.protocol.aspects import Difference, Path, differences, format_path
+from graphtape.protocol.mask import may_be
 from graphtape.protocol.operations import Resolved
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.recorded_answers import same_body, same_query
@@ -142,7 +143,7 @@ def _request_differences(call: RecordedCall, turn: Turn) -> Iterator[Difference]
     asked = turn.asked
     if call.summary.method != asked.method:
         yield Difference("method", call.summary.method, asked.method)
-    if call.path != asked.path:
+    if not may_be(call.path, asked.path):
         yield Difference("path", call.path, asked.path)
     if not same_query(call.query, asked.query):
         ours, theirs = _by_name(call.query), _by_name(asked.query)

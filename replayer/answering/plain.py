@@ -6,6 +6,7 @@ Pure. One rule: a request is answered by a recording of the same method, path, q
 from __future__ import annotations
 
 from graphtape.protocol.ids import IdMap
+from graphtape.protocol.mask import may_be
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body, same_query
 
@@ -29,7 +30,7 @@ def plain_answer(turn: Turn) -> Reply | None:
         for call in session.tapes.calls
         if call.answered
         and call.summary.method in methods
-        and call.path == path
+        and may_be(call.path, path)
         and same_query(call.query, query)
         and same_body(call.request_body(), body)
     ]

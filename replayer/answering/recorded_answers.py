@@ -12,7 +12,7 @@ from typing import Any
 from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_none
 from graphtape.cassettes.streams import decoded_body
 from graphtape.protocol.ids import IdMap, harvest
-from graphtape.protocol.mask import is_masked, may_be
+from graphtape.protocol.mask import is_masked, may_be, same_but_stars
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
 from graphtape.replayer.thread import SessionThread, Stage
@@ -33,12 +33,12 @@ def same_query(recorded: Sequence[tuple[str, str]], asked: Sequence[tuple[str, s
 
 
 def same_body(recorded: bytes, asked: bytes, *, but: frozenset[str] = frozenset()) -> bool:
-    """Whether two bodies say the same: equal bytes, or equal JSON where masked values match anything.
+    """Whether two bodies say the same, as far as masks let it be seen: equal bytes, or equal JSON.
 
     Args:
         but: fields of the outermost object that do not count.
     """
-    if recorded == asked:
+    if recorded == asked or same_but_stars(recorded, asked):
         return True
     one, other = parsed_or_none(recorded), parsed_or_none(asked)
     if but and isinstance(one, dict) and isinstance(other, dict):
@@ -53,6 +53,8 @@ def _same_json(recorded: Any, asked: Any) -> bool:
         return all(_same_json(recorded.get(key), asked.get(key)) for key in recorded.keys() | asked.keys())
     if isinstance(recorded, list) and isinstance(asked, list):
         return len(recorded) == len(asked) and all(map(_same_json, recorded, asked))
+    if isinstance(recorded, str) and isinstance(asked, str):
+        return may_be(recorded, asked)
     # To Python true equals 1; to JSON it does not.
     return isinstance(recorded, bool) is isinstance(asked, bool) and bool(recorded == asked)
 

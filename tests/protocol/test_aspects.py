@@ -137,6 +137,10 @@ EQUAL: dict[str, tuple[Body, Body]] = {
         {"input": f"my key\nis {MASK}, and {MASK}."},
         {"input": "my key\nis abc, and d\ne."},
     ),
+    "stars as mask inside a text": (
+        {"input": [human("my key is ******** ok")]},
+        {"input": [human("my key is abcd1234 ok")]},
+    ),
 }
 
 # What must matter, and where it is said to be.
@@ -198,6 +202,11 @@ DIFFERENT: dict[str, tuple[Body, Body, list[tuple[str, object, object]]]] = {
         {"input": f"a {MASK} b"},
         {"input": "a x c"},
         [("input", f"a {MASK} b", "a x c")],
+    ),
+    "stars as mask for a text of another length": (
+        {"input": "a ******** b"},
+        {"input": "a abcd123 b"},
+        [("input", "a ******** b", "a abcd123 b")],
     ),
     "odd keys": (
         {"input": {"a.b": {"": {"c d": 1}}}},

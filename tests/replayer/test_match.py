@@ -127,6 +127,14 @@ def test_checkpoint_is_a_preference(kit: Any) -> None:
     assert numbers(tapes, query(asked, stateful=False), 1) == [0]
 
 
+def test_a_starred_part_is_equal(kit: Any) -> None:
+    """A value that was masked inside a text is no difference, in strict."""
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(1), body("my key is ******** ok"))
+    match = choose(kit.tapes(recording), query(body("my key is abcd1234 ok")))
+    assert (match.exact, match.differences) == (True, ())
+
+
 def test_strict_miss(two_threads: Any) -> None:
     """In strict no equal recording is a miss, with the nearest runs first and the option that would have helped."""
     miss = choose(two_threads, query({**body("hi"), "config": {"tags": ["x"]}}))

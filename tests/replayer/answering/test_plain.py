@@ -29,6 +29,16 @@ def test_what_is_compared(kit: Any) -> None:
         assert kit.ask(session, method, target, body).plan.head.status == 404
 
 
+def test_what_is_starred(kit: Any) -> None:
+    """Values that were masked in path, query and body are not compared; what is around them is."""
+    recording = kit.recording()
+    recording.json("POST", "/of/******/all?q=is-******", {"found": True}, {"q": "is ******"})
+    session = kit.session(recording)
+    ok = kit.ask(session, "POST", "/of/secret/all?q=is-secret", {"q": "is secret"})
+    assert kit.value(ok) == {"found": True}
+    assert kit.ask(session, "POST", "/of/secret/one?q=is-secret", {"q": "is secret"}).plan.head.status == 404
+
+
 def test_head_of_a_recorded_get(kit: Any) -> None:
     """HEAD is answered from a recorded GET."""
     recording = kit.recording()

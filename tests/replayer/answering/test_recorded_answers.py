@@ -20,6 +20,7 @@ BODY = {"assistant_id": "agent", "input": "hi"}
         ([("a", "1")], [("a", "2")], False),
         ([("a", "1")], [("a", "1"), ("a", "1")], False),
         ([("key", MASK), ("a", "1")], [("a", "1"), ("key", "secret")], True),
+        ([("q", "it is ******")], [("q", "it is secret")], True),
     ],
 )
 def test_queries(recorded: Any, asked: Any, same: bool) -> None:
@@ -36,6 +37,9 @@ def test_queries(recorded: Any, asked: Any, same: bool) -> None:
         (b'{"a":1}', b'{"a":true}', False),
         (b"[1,2]", b"[1]", False),
         (b'{"password":"%s"}' % MASK.encode(), b'{"password":"x"}', True),
+        (b'{"q":["it is ******"]}', b'{"q": ["it is secret"]}', True),
+        (b"q=******&a=1", b"q=secret&a=1", True),
+        (b"q=******&a=1", b"q=secret&a=2", False),
         (b'{"a":1,"id":"x"}', b'{"a":1,"id":"y"}', True),
     ],
 )
