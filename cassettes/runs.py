@@ -27,6 +27,8 @@ from graphtape.protocol.sse import Block
 
 _RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
 
+_RECORDER_ENDED = frozenset((Ending.RECORDER_STOPPED, Ending.UNFINISHED))
+
 _THREAD_OBJECTS = frozenset(
     (Operation.CREATE_THREAD, Operation.GET_THREAD, Operation.SEARCH_THREADS, Operation.UPDATE_THREAD)
 )
@@ -113,6 +115,11 @@ class RecordedCall:
     def answered(self) -> bool:
         """Whether the upstream gave this answer: what it never did is listed, never played."""
         return self.summary.status is not None and self.summary.ending is not Ending.UNREACHED
+
+    @property
+    def broken(self) -> bool:
+        """Whether the recorder's own end broke it, and not its upstream or its client."""
+        return self.summary.ending in _RECORDER_ENDED
 
     def request_body(self) -> bytes:
         return self.cassette.request(self.number)[1]
@@ -233,6 +240,13 @@ class RecordedRun:
         summary = self.call.summary
         no_stream = self.answer == "stream" and not summary.content_type.startswith("text/event-stream")
         return (summary.status or 0) >= 400 or no_stream
+
+    @cached_property
+    def broken(self) -> bool:
+        """Whether the recorder's own end broke it off, and no join shows its end; what the index tells is enough."""
+        shown = [*self.joins] if self.answer == "create" else [self.call, *self.joins]
+        whole = any(call.summary.ending is Ending.COMPLETE for call in shown)
+        return not whole and any(call.broken for call in shown)
 
     @property
     def assistant(self) -> str:

@@ -26,6 +26,8 @@ class ReplayOptions:
         match: `strict` plays only equal recordings, `nearest` the likeliest too.
         ids: `recorded` serves event ids as they were; `unique` makes them unique, so that every resume is whole.
         ignore: paths in a run-starting body that are not compared, e.g. `input.now` or `input.messages[0].name`.
+        broken_last: of equal recordings, those that the recorder's own end broke play only if no other does; if false,
+            all play in recorded order.
         docs_semantics: thread streams as the official page describes them where the observed server differs: repeated
             `stream_modes` add up, and `state_update` comes after each run.
         cut_after: where the connection of a stream breaks: events before it, or the words of `replayer.faults`.
@@ -42,6 +44,7 @@ class ReplayOptions:
     match: Literal["strict", "nearest"] = "nearest"
     ids: Literal["recorded", "unique"] = "recorded"
     ignore: Sequence[str] = ()
+    broken_last: bool = True
     docs_semantics: bool = False
     cut_after: str | int | None = None
     end_after: str | int | None = None
@@ -60,6 +63,7 @@ class ReplayChoices(TypedDict, total=False):
     match: Literal["strict", "nearest"]
     ids: Literal["recorded", "unique"]
     ignore: Sequence[str]
+    broken_last: bool
     docs_semantics: bool
     cut_after: str | int | None
     end_after: str | int | None

@@ -263,7 +263,9 @@ def make_app(
     with ExitStack() as stack:
         cassettes = [stack.enter_context(Cassette.open(path)) for path in files]
         ignore = tuple(options.ignore)
-        core = Options(pace, options.match, options.ids, ignore, options.docs_semantics, faults)
+        core = Options(
+            pace, options.match, options.ids, ignore, options.broken_last, options.docs_semantics, faults
+        )
         session = Session(read_tapes(cassettes), core)
         closing = stack.pop_all()
     log = log or (lambda _: None)

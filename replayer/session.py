@@ -41,6 +41,7 @@ class Options:
     match: MatchMode = "nearest"
     ids: Literal["recorded", "unique"] = "recorded"
     ignore: tuple[str, ...] = ()
+    broken_last: bool = True
     docs_semantics: bool = False
     faults: Faults = NO_FAULTS
 
@@ -88,6 +89,7 @@ class Session:
             canonical_assistant=self.canonical_assistant,
             refusal=self._refusal,
             ignore=options.ignore,
+            broken_last=options.broken_last,
         )
 
     # --- assistants ---

@@ -103,7 +103,7 @@ def verify_cassette(path: str) -> Verdict:
 
 async def _self_replay(cassette: Cassette, path: str, verdict: Verdict) -> None:
     async with AsyncExitStack() as stack:
-        mock = await stack.enter_async_context(serve(path, speed="max", match="strict"))
+        mock = await stack.enter_async_context(serve(path, speed="max", match="strict", broken_last=False))
         session = await stack.enter_async_context(new_session())
         player = _Player(cassette, mock.url, session, verdict)
         await player.play()

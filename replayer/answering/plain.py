@@ -36,6 +36,8 @@ def plain_answer(turn: Turn) -> Reply | None:
     ]
     if not equal:
         return None
+    if session.options.broken_last:
+        equal = [call for call in equal if not call.broken] or equal
     call = session.nth((asked.method, path, tuple(sorted(query)), body), equal)
     recorded = session.tapes.threads.get(call.params.get("thread_id", ""))
     return recorded_answer(call, thread, recorded)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from graphtape.cassettes.model import Ending
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.modes import stream_options
 from graphtape.replayer.match import Match, Matcher, Miss, RunQuery
@@ -17,13 +19,21 @@ def query(body: Any, **more: Any) -> RunQuery:
     )
 
 
-def choose(tapes: Any, asked: RunQuery, used: Any = None, *, mode: Any = "strict", able: Any = None) -> Any:
+def choose(
+    tapes: Any,
+    asked: RunQuery,
+    used: Any = None,
+    *,
+    mode: Any = "strict",
+    able: Any = None,
+    broken_last: bool = True,
+) -> Any:
     def refusal(run: Any, _: RunQuery) -> ViewRefused | None:
         if able is None or able(run):
             return None
         return ViewRefused(reason="no", recorded_modes=(), how="record more")
 
-    matcher = Matcher(mode=mode, canonical_assistant=str, refusal=refusal)
+    matcher = Matcher(mode=mode, canonical_assistant=str, refusal=refusal, broken_last=broken_last)
     return matcher.choose(asked, tapes.runs, used or {})
 
 
@@ -112,6 +122,91 @@ def test_same_way_first(kit: Any) -> None:
     tapes = kit.tapes(recording)
     assert numbers(tapes, query(body("hi"), stateful=False, answer="wait"), 1) == [1]
     assert numbers(tapes, query(body("hi"), stateful=False), 1) == [0]
+
+
+RECORDER_ENDED = [Ending.RECORDER_STOPPED, None]
+
+
+@pytest.mark.parametrize("ending", RECORDER_ENDED)
+def test_what_the_recorders_end_broke_comes_last(kit: Any, ending: Any) -> None:
+    """Of equal recordings a whole one plays, again too; with `broken_last` off all play in recorded order."""
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(11), body("hi"), ending=ending)
+    recording.run(recording.thread(2), kit.uid(12), body("hi"))
+    recording.run(recording.thread(3), kit.uid(13), body("alone"), ending=ending)
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi")), 2) == [1, 1]
+    assert numbers(tapes, query(body("hi")), 3, broken_last=False) == [0, 1, 0]
+    assert numbers(tapes, query(body("alone")), 1) == [2]
+    assert numbers(tapes, query(body("new")), 2, mode="nearest") == [1, 1]
+
+
+@pytest.mark.parametrize("ending", [Ending.CLIENT_LEFT, Ending.UPSTREAM_BROKE])
+def test_what_client_or_upstream_broke_keeps_its_place(kit: Any, ending: Any) -> None:
+    """That is what happened, not what the recording lacks."""
+    recording = kit.recording()
+    recording.run(recording.thread(1), kit.uid(11), body("hi"), ending=ending)
+    recording.run(recording.thread(2), kit.uid(12), body("hi"))
+    assert numbers(kit.tapes(recording), query(body("hi")), 2) == [0, 1]
+
+
+def test_a_broken_run_whose_join_was_whole(kit: Any) -> None:
+    """What a join holds to its end is not broken."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(11), body("hi"), ending=None)
+    recording.call("GET", f"/threads/{thread_id}/runs/{kit.uid(11)}/stream")
+    recording.run(recording.thread(2), kit.uid(12), body("hi"))
+    assert numbers(kit.tapes(recording), query(body("hi")), 2) == [0, 1]
+
+
+def test_a_background_run_whose_join_broke(kit: Any) -> None:
+    """A run that was created in the background is as whole as its join."""
+    recording = kit.recording()
+    for number, ending in ((1, None), (2, Ending.COMPLETE)):
+        thread_id, run_id = recording.thread(number), kit.uid(10 + number)
+        created = {"run_id": run_id, "thread_id": thread_id, "status": "pending"}
+        recording.json("POST", f"/threads/{thread_id}/runs", created, body("hi"))
+        recording.call("GET", f"/threads/{thread_id}/runs/{run_id}/stream", ending=ending)
+    assert numbers(kit.tapes(recording), query(body("hi"), answer="create"), 2) == [1, 1]
+
+
+def conversations(kit: Any, *texts: tuple[tuple[str, Any], ...]) -> Any:
+    """Each a thread; of each run its text and its ending."""
+    recording = kit.recording()
+    for number, runs in enumerate(texts, 1):
+        thread_id = recording.thread(number)
+        for step, (text, ending) in enumerate(runs):
+            recording.run(thread_id, kit.uid(100 * number + step), body(text), ending=ending)
+    return kit.tapes(recording)
+
+
+def test_a_broken_conversation_that_was_recorded_again(kit: Any) -> None:
+    """A conversation that broke off in its second run is left for one that has both whole, from its first run on."""
+    whole = Ending.COMPLETE
+    tapes = conversations(kit, (("hi", whole), ("more", None)), (("hi", whole), ("more", whole)))
+    assert numbers(tapes, query(body("hi")), 2) == [2, 2]
+    thread = tapes.runs[2].thread
+    assert numbers(tapes, query(body("more"), thread=thread, next_step=1), 1) == [3]
+
+
+def test_a_broken_conversation_that_is_another(kit: Any) -> None:
+    """It keeps its place if none goes on as it did, and where it was begun it is gone on with to where it broke."""
+    whole = Ending.COMPLETE
+    begun = (("hi", whole), ("more", Ending.RECORDER_STOPPED))
+    for other in ((("hi", whole),), (("hi", whole), ("else", whole)), (("hi", whole), ("more", None))):
+        tapes = conversations(kit, begun, other)
+        assert numbers(tapes, query(body("hi")), 2) == [0, 2]
+        assert numbers(tapes, query(body("more"), thread=tapes.runs[0].thread, next_step=1), 1) == [1]
+
+
+def test_many_broken_conversations_cost_little(kit: Any) -> None:
+    """A hostile cassette may hold nothing else."""
+    whole = Ending.COMPLETE
+    tapes = conversations(kit, *[(("hi", whole), ("more", None))] * 400)
+    begun = time.process_time()
+    assert numbers(tapes, query(body("hi")), 1) == [0]
+    assert time.process_time() - begun < 2
 
 
 def test_checkpoint_is_a_preference(kit: Any) -> None:

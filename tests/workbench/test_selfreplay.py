@@ -54,6 +54,35 @@ def test_what_follows_an_unfinished_run(kit: Any) -> None:
     assert (verdict.state, verdict.compared, verdict.set_aside) == ("sound", 2, [(2, "unfinished")])
 
 
+def again(kit: Any, *calls: Any) -> list[Any]:
+    """The same on another thread, in another run."""
+
+    def other(text: str) -> str:
+        for identifier in (kit.THREAD, kit.RUN):
+            text = text.replace(identifier, identifier[:-1] + "f")
+        return text
+
+    return [
+        replace(
+            call,
+            target=other(call.target),
+            answer=orjson.loads(other(orjson.dumps(call.answer).decode()))
+            if isinstance(call.answer, dict)
+            else other(call.answer.decode()).encode(),
+            headers=tuple((name, other(value.decode()).encode()) for name, value in call.headers),
+        )
+        for call in calls
+    ]
+
+
+@pytest.mark.parametrize("ending", [None, Ending.RECORDER_STOPPED])
+def test_a_broken_run_that_was_recorded_again(ending: Ending | None, kit: Any) -> None:
+    """Every recording is asked for in its turn, also one that a replay plays only if there is no other."""
+    verdict = verified(kit, kit.thread(), kit.run(ending=ending), *again(kit, kit.thread(), kit.run()))
+    assert verdict.departures == []
+    assert verdict.compared == (3 if ending is None else 4)
+
+
 def test_torn(kit: Any) -> None:
     """A torn tail is told by its offset."""
     path = kit.write(kit.info(), kit.thread(), kit.run(), closed=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphtape.cassettes.model import Ending
+
 
 def test_nth_answer(kit: Any) -> None:
     """The n-th equal request gets the n-th recorded answer, then they start again."""
@@ -12,6 +14,20 @@ def test_nth_answer(kit: Any) -> None:
         recording.json("GET", "/anything", {"n": number})
     session = kit.session(recording)
     assert [kit.value(kit.ask(session, "GET", "/anything"))["n"] for _ in range(5)] == [1, 2, 1, 2, 1]
+
+
+def test_a_broken_answer_comes_last(kit: Any) -> None:
+    """What the recorder's own end broke is not played where an equal request was answered."""
+    for choices, expected in (({}, [1, 3, 1]), ({"broken_last": False}, [0, 1, 2])):
+        recording = kit.recording()
+        for number, ending in enumerate(
+            (None, Ending.COMPLETE, Ending.RECORDER_STOPPED, Ending.UPSTREAM_BROKE)
+        ):
+            recording.json("GET", "/anything", {"n": number}, ending=ending)
+        recording.json("GET", "/other", {"n": 4}, ending=None)
+        session = kit.session(recording, **choices)
+        assert [kit.value(kit.ask(session, "GET", "/anything"))["n"] for _ in range(3)] == expected
+        assert kit.value(kit.ask(session, "GET", "/other")) == {"n": 4}
 
 
 def test_what_is_compared(kit: Any) -> None:
