@@ -34,7 +34,8 @@ SET_ASIDE_HEADERS = frozenset(
         "x-request-id", "origin", "referer", "priority", "dnt", "pragma",
     }
 )  # fmt: skip
-_SET_ASIDE_PREFIXES = ("sec-", "x-forwarded-", "x-stainless-", "sentry-")
+# The last is what a mock says of its own, of how it found an answer: a replay has it, the server has not.
+_SET_ASIDE_PREFIXES = ("sec-", "x-forwarded-", "x-stainless-", "sentry-", "graphtape-")
 
 _OPEN_ENDINGS = frozenset({Ending.CLIENT_LEFT, Ending.RECORDER_STOPPED, Ending.UNFINISHED})
 """Endings whose moment is chance: how many events came before differs between two equal sessions."""

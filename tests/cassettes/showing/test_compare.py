@@ -79,14 +79,16 @@ def test_ids_mapped_across_exchanges(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"date", b"Server", b"content-length", b"x-request-id", b"Sec-Fetch-Mode", b"host"]
+    "name",
+    [b"date", b"Server", b"content-length", b"x-request-id", b"Sec-Fetch-Mode", b"host", b"Graphtape-Match"],
 )
 def test_headers_set_aside(name: bytes, run: Run) -> None:
-    """Headers of the clock, the connection and program versions do not count."""
+    """Headers of the clock, the connection, program versions and a mock do not count, be they there or not."""
     one, two = ((name, value) for value in (b"1", b"2"))
     left = {"target": "/", "body": b"", "headers": (one,), "request_headers": (one,)}
     right = {"target": "/", "body": b"", "headers": (two,), "request_headers": (two,)}
     assert run([left], [right]).same
+    assert run([left], [{"target": "/", "body": b""}]).same
 
 
 def test_headers_that_count(run: Run) -> None:
