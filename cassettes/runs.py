@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +26,7 @@ from graphtape.protocol.modes import StreamOptions, stream_options
 from graphtape.protocol.operations import READS_STATES, Kind, Operation, Resolved, Route, resolve
 from graphtape.protocol.sse import Block
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RUN_PATH = re.compile(r"^(?:/threads/(?P<thread>[^/]+))?/runs/(?P<run>[^/?]+)")
 
 _RECORDER_ENDED = frozenset((Ending.RECORDER_STOPPED, Ending.UNFINISHED))
@@ -39,6 +41,8 @@ _ANSWERED_FOR_ANY_THREAD = frozenset(
 _WHOLE_THREAD = frozenset(
     ("thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config")
 )
+
+_FAILED_FROM_OUTSIDE = frozenset((401, 403, 408, 425, 429))
 
 Moment = tuple[int, int]
 """(recording, ns): comparable within one cassette."""
@@ -120,6 +124,11 @@ class RecordedCall:
     def broken(self) -> bool:
         """Whether the recorder's own end broke it, and not its upstream or its client."""
         return self.summary.ending in _RECORDER_ENDED
+
+    @property
+    def failed(self) -> bool:
+        """Whether its status is that of an error."""
+        return (self.summary.status or 0) >= HTTPStatus.BAD_REQUEST
 
     def request_body(self) -> bytes:
         return self.cassette.request(self.number)[1]
@@ -461,6 +470,8 @@ class RecordedThread:
     created: RecordedCall | None = None
     steps: list[RecordedStep] = field(default_factory=list)
     reads: list[RecordedCall] = field(default_factory=list)
+    failed_reads: list[RecordedCall] = field(default_factory=list)
+    """Those that the server, or what stood between, did not answer with what was asked for; not found is no failure."""
     copies: list[RecordedCall] = field(default_factory=list)
     """The requests that copied it."""
     streams: list[RecordedCall] = field(default_factory=list)
@@ -518,6 +529,16 @@ class Tapes:
     def are_several(self) -> bool:
         """Whether an exchange's number alone does not name it."""
         return bool(self.calls) and self.calls[0].cassette is not self.calls[-1].cassette
+
+    @cached_property
+    def outages(self) -> frozenset[int]:
+        """The calls, by their order, that failed for reasons outside the request: a limit, a login, a broken server."""
+        return frozenset(
+            call.order
+            for call in self.calls
+            if call.answered
+            and ((call.summary.status or 0) >= 500 or call.summary.status in _FAILED_FROM_OUTSIDE)
+        )
 
     @cached_property
     def thread_objects(self) -> dict[str, list[tuple[RecordedCall, dict[str, Any]]]]:
@@ -636,13 +657,21 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         if _left_cancelling(call, by_run[run_id]):
             by_run[run_id].cancelled = True
             by_run[run_id].ended_by = by_run[run_id].ended_by or call.ended
+    is_read = route.kind in (Kind.READS_THREAD, Kind.READS_RUN)
+    if (
+        is_read
+        and not succeeded
+        and call.summary.status != HTTPStatus.NOT_FOUND
+        and thread_id in tapes.threads
+    ):
+        tapes.threads[thread_id].failed_reads.append(call)
     if succeeded and route.operation not in _ANSWERED_FOR_ANY_THREAD:
         thread = _thread(tapes, thread_id, call)
         if route.operation is Operation.UPDATE_STATE:
             thread.steps.append(RecordedStep(call, None, call.ended))
         elif route.operation in READS_STATES and call.resolved is not None and call.resolved.is_respelled:
             return  # the server finds no states there, whatever the thread has
-        elif route.kind in (Kind.READS_THREAD, Kind.READS_RUN):
+        elif is_read:
             thread.reads.append(call)
 
 
@@ -657,25 +686,47 @@ def _place_follower(call: RecordedCall, tapes: Tapes) -> None:
         thread.reads.append(call)
 
 
-def _place_creation(call: RecordedCall, tapes: Tapes) -> None:
-    answer = call.json()
+def created_thread_id(creation: RecordedCall) -> str | None:
+    """The thread that a `POST /threads` made.
+
+    If the states that it was to begin with (`supersteps`) were refused, the thread is there all the same, and the
+    server names it in a sentence only (status 201).
+    """
+    answer = creation.json()
     created = answer if isinstance(answer, dict) else {}
     thread_id = created.get("thread_id")
-    if isinstance(thread_id, str):
+    if thread_id is None and isinstance(created.get("detail"), str):
+        named = _UUID.search(created["detail"])
+        thread_id = named and named.group()
+    return thread_id if isinstance(thread_id, str) else None
+
+
+def makes_states(body: Any) -> bool:
+    """Whether the body of a `POST /threads` gives the thread states to begin with."""
+    return isinstance(body, dict) and bool(body.get("supersteps"))
+
+
+def _place_creation(call: RecordedCall, tapes: Tapes) -> None:
+    thread_id = created_thread_id(call)
+    if thread_id is not None:
         thread = _thread(tapes, thread_id, call)
-        if _was_there(thread, created):
+        if _was_there(thread, call):
             thread.reads.append(call)
             return
         thread.created = thread.created or call
     tapes.creations.append(call)
 
 
-def _was_there(thread: RecordedThread, answer: dict[str, Any]) -> bool:
+def _was_there(thread: RecordedThread, creation: RecordedCall) -> bool:
     """Whether the answer to a creation (`if_exists: do_nothing`) is a thread that it did not make."""
+    body, answer = creation.request_json(), creation.json()
+    if not (isinstance(body, dict) and body.get("if_exists") == "do_nothing" and isinstance(answer, dict)):
+        return False
     before = thread.created.json() if thread.created is not None else None
     made_at = answer.get("created_at")
     seen_before = isinstance(before, dict) and before.get("created_at") == made_at
-    return seen_before or answer.get("updated_at") != made_at
+    # A thread that begins with states is changed by them at once.
+    return seen_before or (answer.get("updated_at") != made_at and not makes_states(body))
 
 
 def _cancelled_by(call: RecordedCall) -> list[str]:

@@ -132,6 +132,7 @@ class BodySchema(StrEnum):
     PATCH_THREAD = "ThreadPatch"
     SEARCH_THREADS = "ThreadSearchRequest"
     COUNT_THREADS = "ThreadCountRequest"
+    PRUNE_THREADS = "ThreadPruneRequest"
     UPDATE_STATE = "ThreadStateUpdate"
     SEARCH_STATES = "ThreadStateSearch"
     STATE_AT_CHECKPOINT = "ThreadStateCheckpointRequest"
@@ -186,6 +187,11 @@ RULES: Final[Mapping[BodySchema, Rule]] = {
     ),
     BodySchema.COUNT_THREADS: Rule(
         ("object",), properties={"metadata": _OBJECT, "values": _OBJECT, "status": _STATUS}
+    ),
+    BodySchema.PRUNE_THREADS: Rule(
+        ("object",),
+        required=("thread_ids",),
+        properties={"thread_ids": _TEXTS, "strategy": _one_of("delete", "keep_latest")},
     ),
     BodySchema.UPDATE_STATE: Rule(
         ("object",),

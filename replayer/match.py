@@ -6,7 +6,7 @@ the table in `graphtape.protocol.aspects`; here is only the order of preference 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ class RunQuery:
     """The step of that thread that comes next."""
     origin: RecordedThread | None = None
     """The recorded thread whose id, or whose creation, the session's thread has: where refusals are looked for."""
+    refused: Collection[int] = ()
+    """The recorded refusals, by their `order`, that the session's thread has had already."""
 
     @property
     def home(self) -> RecordedThread | None:
@@ -144,8 +146,11 @@ class Matcher:
             again = others[:_LOOKED_THROUGH]
             redone = {run for run in again if self._is_redone(run, again)}
             others.sort(key=lambda run: run.broken or run in redone)
+        if query.stateful:
+            # Such a refusal is given again where it was given, and else only if nothing better is known.
+            others.sort(key=_refused_in_its_place)
         preferred = [
-            *_refused_next(equal, query, used),
+            *_refused_next(equal, query),
             *sorted(ahead, key=lambda run: (run.step, *_likeness(run, query))),
             *sorted(behind, key=lambda run: (run.step, *_likeness(run, query))),
             *others,
@@ -226,9 +231,6 @@ class Matcher:
 _REFUSED_FOR_ITS_BODY = (400, 422)
 """Statuses of refusals that depend on the request alone, not on what else is going on."""
 
-_REFUSED_FOR_ITS_THREAD = (404, 409)
-"""Statuses of refusals that depend on the thread: it was not there, or busy."""
-
 
 def _without_refusals_of_others(equal: list[RecordedRun], query: RunQuery) -> list[RecordedRun]:
     """Without the recorded refusals of other bodies; only those of this very body, if it was never taken.
@@ -238,35 +240,47 @@ def _without_refusals_of_others(equal: list[RecordedRun], query: RunQuery) -> li
     """
     equal = [run for run in equal if not _refused_for_another_thread(run, query)] or equal
     refused = [run for run in equal if run.call.summary.status in _REFUSED_FOR_ITS_BODY]
-    own = [run for run in equal if run.body == query.body]
+    own = [run for run in equal if asked_for(run, query.body)]
     if own and all(run in refused for run in own):
         return own
     return [run for run in equal if run not in refused or run in own] or equal
 
 
+def asked_for(run: RecordedRun, body: object) -> bool:
+    """Whether a recorded request had this very body, as its client sent it or as the recorder widened it."""
+    return body in (run.body, run.asked_body)
+
+
+def _refused_in_its_place(run: RecordedRun) -> bool:
+    """Whether something that was so then and there was the reason: a thread that was busy, a server that was down."""
+    return run.refused and run.call.summary.status not in _REFUSED_FOR_ITS_BODY
+
+
 def _refused_for_another_thread(run: RecordedRun, query: RunQuery) -> bool:
     if run.thread_id is None or not run.refused:
         return False
-    if run.call.summary.status in _REFUSED_FOR_ITS_THREAD:
+    if _refused_in_its_place(run):
         return query.home is None or run.thread_id != query.home.thread_id
     return canonical_uuid(run.thread_id) is None
 
 
-def _refused_next(equal: list[RecordedRun], query: RunQuery, used: Mapping[int, int]) -> list[RecordedRun]:
+def _refused_next(equal: list[RecordedRun], query: RunQuery) -> list[RecordedRun]:
     """Refusals of this very request on this very thread, recorded before the thread's next step and not yet given."""
     if query.home is None:
         return []
     steps = [step.call.order for step in query.home.steps]
     played, coming = steps[: query.next_step], steps[query.next_step :]
+    # What was refused before the thread was there says nothing of one that is.
+    made = [query.home.created.order] if query.home.created is not None else []
     return [
         run
         for run in equal
-        if run.call.summary.status in _REFUSED_FOR_ITS_THREAD
+        if _refused_in_its_place(run)
         and run.thread_id == query.home.thread_id
-        and run.body == query.body
-        and not used.get(run.order)
-        and (not played or run.call.order > played[-1])
-        and (not coming or run.call.order < coming[0])
+        and asked_for(run, query.body)
+        and run.order not in query.refused
+        and all(run.order > before for before in (*made, *played[-1:]))
+        and all(run.order < after for after in coming[:1])
     ]
 
 

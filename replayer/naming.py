@@ -12,6 +12,7 @@ from typing import Any
 
 from graphtape.cassettes.runs import RecordedRun, RecordedThread, TapeBlock
 from graphtape.protocol.ids import IdMap, derive, harvest, harvest_events, may_hold_ids
+from graphtape.protocol.operations import Operation
 from graphtape.replayer.play import parsed
 from graphtape.replayer.thread import SessionThread
 
@@ -45,8 +46,7 @@ class Naming:
             pairs = {identifier: derive(identifier, scope, 0) for identifier in found} if scope else {}
             return IdMap({**pairs, **_message_ids(run, body)})
         recorded = run.thread
-        if recorded is not None and recorded.thread_id not in thread.scopes:
-            thread.scopes[recorded.thread_id] = self._next_scope(recorded.thread_id)
+        self.enter(thread, recorded)
         scope = thread.scope(recorded)
         if again:
             # Ids that stood before this run (messages of the history, an interrupted task) stay what they are.
@@ -60,17 +60,27 @@ class Naming:
         thread.ids.update(_message_ids(run, body))
         return IdMap(thread.ids)
 
+    def enter(self, thread: SessionThread, recorded: RecordedThread | None) -> None:
+        """From now on a thread plays this recorded one, the first to do so by the recorded ids."""
+        if recorded is not None and recorded.thread_id not in thread.scopes:
+            thread.scopes[recorded.thread_id] = self._next_scope(recorded.thread_id)
+
     def _next_scope(self, name: str) -> int:
         scope = self._scopes[name]
         self._scopes[name] += 1
         return scope
 
     def _all(self, run: RecordedRun) -> frozenset[str]:
-        """Every id that a run's events show; looked for once, when it is first played."""
+        """Every id that a run shows; looked for once, when it is first played."""
         if run.order not in self._found:
             found = {identifier for identifier in (run.run_id, run.thread_id) if identifier}
             if run.tape is not None:
                 found |= _ids_in(run.tape.events)
+            # A run that nobody streamed shows its ids in what was answered instead.
+            told = [run.call] if run.answer != "stream" else []
+            told += [join for join in run.joins if join.operation is Operation.JOIN_RUN]
+            for call in told:
+                found |= harvest(call.json() if call.answered else None)
             self._found[run.order] = frozenset(found)
         return self._found[run.order]
 

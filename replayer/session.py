@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal
 
-from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes
+from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes, created_thread_id
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions
@@ -77,6 +77,7 @@ class Session:
         self._derived_threads = 0
         self._used: Counter[int] = Counter()
         self._plain: Counter[tuple[object, ...]] = Counter()
+        self._asked: Counter[tuple[object, ...]] = Counter()
         self._streamed: Counter[tuple[str, str]] = Counter()
         self._naming = Naming()
         self._views = Views(unique_ids=options.ids == "unique")
@@ -142,10 +143,7 @@ class Session:
             thread_id: the id that the client brought.
             metadata: what the client gave.
         """
-        origin_id = None
-        if call is not None:
-            answer = call.json()
-            origin_id = answer.get("thread_id") if isinstance(answer, dict) else None
+        origin_id = created_thread_id(call) if call is not None else None
         origin = self.tapes.threads.get(thread_id or origin_id or "")
         if thread_id is None:
             thread_id = self._new_thread_id(origin_id or FIRST_ID)
@@ -155,6 +153,12 @@ class Session:
         self.deleted.discard(thread_id)
         self._used_thread(thread_id)
         return thread
+
+    def begins_with_states(self, thread: SessionThread) -> None:
+        """A new thread has states that the recording made: its reads are those of the recorded one."""
+        if thread.created is not None:
+            thread.origin = self.tapes.threads.get(created_thread_id(thread.created) or "", thread.origin)
+        self._naming.enter(thread, thread.origin)
 
     def _used_thread(self, thread_id: str) -> None:
         for forgotten in self._recent_threads.use(thread_id):
@@ -297,12 +301,15 @@ class Session:
             thread=thread.recorded if thread is not None else None,
             next_step=thread.next_step if thread is not None else 0,
             origin=thread.origin if thread is not None else None,
+            refused=thread.refused if thread is not None else (),
         )
         chosen = self._matcher.choose(query, self.tapes.runs, self._used)
         if not isinstance(chosen, Match):
             return chosen
         self._used[chosen.run.order] += 1
         if chosen.run.refused:
+            if thread is not None:
+                thread.refused.add(chosen.run.order)
             return chosen
         seen = self._view(chosen.run, query)
         return seen if isinstance(seen, ViewRefused) else Chosen(chosen, seen)
@@ -390,6 +397,11 @@ class Session:
         call = equal[self._plain[key] % len(equal)]
         self._plain[key] += 1
         return call
+
+    def times_asked(self, key: tuple[object, ...]) -> int:
+        """How often this was asked before."""
+        self._asked[key] += 1
+        return self._asked[key] - 1
 
     # --- faults ---
 

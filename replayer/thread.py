@@ -70,8 +70,10 @@ class SessionThread:
     created_at: Stamp = (0, 0)
     born_of_run: bool = False
     """Created by its first run (`if_not_exists`)."""
+    first_status: str = "idle"
+    """What it had before anything played in it."""
     inherited: list[dict[str, Any]] | None = field(default_factory=list)
-    """Of a copy: the states that it began with, newest first; None if nothing shows them."""
+    """The states that it began with (a copy, or by `supersteps`), newest first; None if nothing shows them."""
     is_copy: bool = False
     changes: list[Change] = field(default_factory=list)
     deep: bool = False
@@ -86,6 +88,8 @@ class SessionThread:
     ids: dict[str, str] = field(default_factory=dict)
     """Recorded id -> the id it goes by here."""
     reads: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    refused: set[int] = field(default_factory=set)
+    """The recorded refusals of runs that it has had, by their `order`."""
 
     @property
     def steps(self) -> list[Play | Update]:
@@ -147,8 +151,10 @@ class SessionThread:
                 return ""
             return "interrupted" if ended[-1].told.state.get("next") else "idle"
         last = next((play for play in reversed(ended) if isinstance(play, Play)), None)
+        if last is None:
+            return self.first_status
         # A run that is deleted when it is over leaves its end behind.
-        if last is None or (last.rolled_back and last.cancellation is not None):
+        if last.rolled_back and last.cancellation is not None:
             return "idle"
         if last.error(now_ns) is not None:
             return "error"

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from graphtape.cassettes.runs import created_thread_id
 from graphtape.protocol.ids import IdMap
 from graphtape.replayer.answering.answers import Turn
 from graphtape.replayer.play import Play, parsed
@@ -59,11 +60,10 @@ def created_object(thread: SessionThread) -> Json | None:
     if thread.created is None:
         return None
     answer = parsed(creation_ids(thread).apply(orjson.dumps(thread.created.json())))
-    return answer if isinstance(answer, dict) else None
+    return answer if isinstance(answer, dict) and "thread_id" in answer else None
 
 
 def creation_ids(thread: SessionThread) -> IdMap:
     """The replacement for the recorded answer to the creation."""
-    answer = thread.created.json() if thread.created is not None else None
-    recorded_id = answer.get("thread_id") if isinstance(answer, dict) else None
-    return IdMap({recorded_id: thread.thread_id} if isinstance(recorded_id, str) else {})
+    recorded_id = created_thread_id(thread.created) if thread.created is not None else None
+    return IdMap({recorded_id: thread.thread_id} if recorded_id is not None else {})

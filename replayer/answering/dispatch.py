@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 
 from graphtape.protocol.bodies import BodySchema, Refusal
@@ -17,7 +18,7 @@ from graphtape.replayer.answering import searching
 from graphtape.replayer.answering import thread_answers as threads
 from graphtape.replayer.answering.answers import Answer, Reply, ThreadStream, Turn
 from graphtape.replayer.answering.misses import plain_miss
-from graphtape.replayer.answering.plain import plain_answer
+from graphtape.replayer.answering.plain import outage, plain_answer
 from graphtape.replayer.answering.replies import Asked, json_plan, origin_headers, refusal_plan
 from graphtape.replayer.answering.start_answers import start_run
 from graphtape.replayer.plan import Head, Plan
@@ -44,6 +45,7 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.CREATE_THREAD: threads.create_thread,
     _O.SEARCH_THREADS: searching.search_threads,
     _O.COUNT_THREADS: searching.count_threads,
+    _O.PRUNE_THREADS: threads.prune_threads,
     _O.GET_THREAD: threads.with_thread(threads.read_thread),
     _O.UPDATE_THREAD: threads.with_thread(
         threads.update_thread, BodySchema.PATCH_THREAD, unknown=Refusal(404, "Not Found")
@@ -64,6 +66,8 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     ),
     _O.JOIN_THREAD_STREAM: threads.join_thread_stream,
 }
+
+_FAIL_IN_THEIR_PLACE: Final = frozenset((Kind.STARTS_RUN, Kind.READS_RUN, Kind.READS_THREAD, Kind.SERVER))
 
 _STATELESS_RUN: Final = re.compile(r"/runs/[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?:/|\Z)")
 
@@ -124,7 +128,15 @@ def _dated(made: Reply | ThreadStream, session: Session) -> Answer:
 def _answer(turn: Turn) -> Answer:
     resolved = turn.resolved
     if resolved is not None and resolved.operation in ANSWERS:
-        return ANSWERS[resolved.operation](turn)
+        # Runs are matched with their refusals, and reads with those of their stage.
+        failed = None if resolved.route.kind in _FAIL_IN_THEIR_PLACE else outage(turn)
+        if failed is not None:
+            return failed
+        found = ANSWERS[resolved.operation](turn)
+        if isinstance(found, Reply) and not found.recorded and found.head.status >= HTTPStatus.BAD_REQUEST:
+            # Where the recorded server refused the same in the same way, it did so in its own words.
+            return plain_answer(turn, status=found.head.status) or found
+        return found
     recorded = plain_answer(turn)
     if recorded is not None:
         return recorded

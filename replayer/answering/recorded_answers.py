@@ -104,12 +104,17 @@ def recorded_thread_stream(turn: Turn, thread: SessionThread) -> RecordedCall | 
 def _next_of(
     equal: Sequence[RecordedCall], thread: SessionThread, key: tuple[object, ...]
 ) -> RecordedCall | None:
-    """The last one serves all later ones: at a stage that lasts, clients read as often as they like."""
+    """The last one serves all later ones: at a stage that lasts, clients read as often as they like.
+
+    Of failures only if there is nothing else: what failed once, like a gateway that was gone, does not fail for ever.
+    """
     if not equal:
         return None
-    position = min(thread.reads[key], len(equal) - 1)
+    position = thread.reads[key]
     thread.reads[key] += 1
-    return equal[position]
+    if position < len(equal):
+        return equal[position]
+    return next((call for call in reversed(equal) if not call.failed), equal[-1])
 
 
 def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
@@ -125,7 +130,7 @@ def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
     wanted = (stage.done, stage.in_flight)
     equal = [
         read
-        for read in recorded.reads
+        for read in sorted((*recorded.reads, *recorded.failed_reads), key=lambda read: read.order)
         if read.operation == turn.operation
         and dict(read.params) == params
         and recorded.stage_at(read.started) == wanted

@@ -34,7 +34,7 @@ from graphtape.replayer.answering.replies import (
     wait_head,
 )
 from graphtape.replayer.cancelling import superseded
-from graphtape.replayer.match import Match, Miss
+from graphtape.replayer.match import Match, Miss, asked_for
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.session import Chosen
 from graphtape.replayer.shown import Json
@@ -134,7 +134,8 @@ def _was_taken(turn: Turn) -> bool:
     """Whether the recorded server took this very body: its rules are then not those of the server that we know."""
     body = turn.asked.json
     return isinstance(body, dict) and any(
-        run.body == body and run.options is not None and not run.refused for run in turn.session.tapes.runs
+        asked_for(run, body) and run.options is not None and not run.refused
+        for run in turn.session.tapes.runs
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedCall, RecordedStep
+from graphtape.cassettes.runs import RecordedCall, RecordedStep, makes_states
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, canonical_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id
@@ -83,8 +83,8 @@ def with_thread(
             return refused
         thread = turn.session.thread(thread_id)
         if thread is None:
-            # A recorded refusal is a recording like any other.
-            recorded = plain_answer(turn)
+            # A recorded refusal is a recording like any other, if it was always refused.
+            recorded = plain_answer(turn) if thread_id not in turn.session.tapes.threads else None
             if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
                 return recorded
             detail = unknown.detail.format(thread_id=thread_id, given=turn.given["thread_id"])
@@ -113,15 +113,28 @@ def create_thread(turn: Turn) -> Answer:
     creations = turn.session.tapes.creations
     equal = [call for call in creations if same_body(call.request_body(), turn.asked.body, but=_OWN_ID)]
     equal = _first_own(equal, brought)
-    call = turn.session.next_creation(equal or creations)
+    if makes_states(body) and not equal:
+        return not_recorded("What the supersteps make of a thread", "Record this very POST /threads.")
+    plain = [call for call in creations if not makes_states(call.request_json())]
+    call = turn.session.next_creation(equal or plain)
     metadata = body.get("metadata")
     thread = turn.session.create_thread(
         call, brought, metadata if isinstance(metadata, dict) else {}, now_ns=turn.now_ns
     )
+    if makes_states(body) and call is not None:
+        _begin_with_states(turn, thread)
     if call is None or not equal:
         value = thread_object(thread, created_object(thread), turn.now_ns)
         return Reply(json_plan(200, value, like=call, derived="thread"))
     return Reply(recorded_plan(call, creation_ids(thread)), recorded=True)
+
+
+def _begin_with_states(turn: Turn, thread: SessionThread) -> None:
+    """What the supersteps made of it stands in its recorded creation and in recorded reads."""
+    made = created_object(thread)
+    if made is not None:
+        thread.inherited, thread.first_status = None, str(made.get("status"))
+        turn.session.begins_with_states(thread)
 
 
 def _existing(turn: Turn, thread_id: str) -> SessionThread | None:
@@ -289,11 +302,36 @@ def update_thread(turn: Turn, thread: SessionThread) -> Answer:
 
 def delete_thread(turn: Turn, thread: SessionThread) -> Answer:
     """`DELETE /threads/{t}`."""
+    like = _like(thread)
+    _delete(turn, thread)
+    return Reply(json_plan(204, None, like=like))
+
+
+def _delete(turn: Turn, thread: SessionThread) -> None:
     for play in thread.runs:
         play.cancel(turn.now_ns)
-    like = _like(thread)
     turn.session.delete_thread(thread.thread_id)
-    return Reply(json_plan(204, None, like=like))
+
+
+def prune_threads(turn: Turn) -> Answer:
+    """`POST /threads/prune`: deletes several threads; what else it can do to them only a recording shows."""
+    refused = refused_body(turn, BodySchema.PRUNE_THREADS)
+    if refused is not None:
+        return refused
+    thread_ids = [canonical_uuid(thread_id) for thread_id in turn.asked.json["thread_ids"]]
+    if None in thread_ids:
+        return Reply(refusal_plan(*_NO_UUID))
+    recorded = plain_answer(turn)
+    if turn.asked.json.get("strategy", "delete") != "delete":
+        return recorded or plain_miss(turn)
+    if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
+        return recorded
+    found = [turn.session.thread(thread_id or "") for thread_id in dict.fromkeys(thread_ids)]
+    threads = [thread for thread in found if thread is not None]
+    for thread in threads:
+        _delete(turn, thread)
+    like = turn.session.first_answered
+    return recorded or Reply(json_plan(200, {"pruned_count": len(threads)}, like=like, derived="threads"))
 
 
 def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
@@ -308,6 +346,9 @@ def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
     copy = turn.session.create_thread(call, None, thread_metadata(thread), now_ns=turn.now_ns)
     copy.is_copy = True
     copy.inherited = None if states is None else copied_states(states, copy.thread_id)
+    # What it has from the other thread goes by the same ids in both.
+    copy.ids.update(thread.ids)
+    turn.session.begins_with_states(copy)
     if call is not None:
         return recorded_answer(call, copy, copy.origin)
     value = thread_object(copy, None, turn.now_ns)

@@ -442,3 +442,38 @@ def test_updates_of_the_state(tape: Tape) -> None:
     tape.call("GET", f"{THREAD}/stream?stream_modes=state_update", reads=[odd, event])
     (found,) = tape.tapes().threads[uid(1)].state_updates.items()
     assert (found[0], found[1].id) == (uid(5), "10-0")
+
+
+def test_creation_with_states(tape: Tape) -> None:
+    """A thread that begins with states is made by its creation, though these have changed it at once."""
+    made = {"thread_id": uid(1), "created_at": "1", "updated_at": "2", "values": {"n": 1}}
+    tape.call("POST", "/threads", {"supersteps": [{"updates": []}]}, json=made)
+    tapes = tape.tapes()
+    assert tapes.threads[uid(1)].created is tapes.creations[0]
+
+
+def test_creation_that_is_told_in_a_sentence(tape: Tape) -> None:
+    """The server names a thread whose states it could not make in a sentence only."""
+    told = {"detail": f"Thread {uid(1)} was created, but there were problems updating the state."}
+    tape.call("POST", "/threads", {"supersteps": [{"updates": []}]}, status=201, json=told)
+    assert tape.tapes().threads[uid(1)].created is not None
+
+
+def test_reads_that_failed(tape: Tape) -> None:
+    """What was not answered with what was asked for is kept apart; that a thread was not there is no failure."""
+    tape.call("GET", THREAD, status=503)
+    tape.call("POST", "/threads", {}, json={"thread_id": uid(1)})
+    for status in (503, 500, 404, 200):
+        tape.call("GET", THREAD, status=status, json={})
+    tape.call("DELETE", THREAD, status=429)
+    tape.call("DELETE", THREAD, status=409)
+    tapes = tape.tapes()
+    thread = tapes.threads[uid(1)]
+    assert [read.summary.status for read in thread.failed_reads] == [503, 500]
+    assert [read.summary.status for read in thread.reads] == [200]
+    assert [call.summary.status for call in tapes.calls if call.order in tapes.outages] == [
+        503,
+        503,
+        500,
+        429,
+    ]

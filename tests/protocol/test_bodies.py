@@ -77,6 +77,7 @@ ROUTES = {
     "/threads": BodySchema.CREATE_THREAD,
     "/threads/search": BodySchema.SEARCH_THREADS,
     "/threads/count": BodySchema.COUNT_THREADS,
+    "/threads/prune": BodySchema.PRUNE_THREADS,
     f"/threads/{NOBODY}": BodySchema.PATCH_THREAD,
     f"/threads/{NOBODY}/state": BodySchema.UPDATE_STATE,
     f"/threads/{NOBODY}/history": BodySchema.SEARCH_STATES,

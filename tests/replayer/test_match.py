@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def numbers(tapes: Any, asked: RunQuery, times: int, **more: Any) -> list[int]:
     used: dict[int, int] = {}
     found = []
     for _ in range(times):
-        match = choose(tapes, asked, used, **more)
+        match = choose(tapes, replace(asked, refused=frozenset(used)), used, **more)
         used[match.run.order] = used.get(match.run.order, 0) + 1
         found.append(tapes.runs.index(match.run))
     return found
@@ -319,6 +320,51 @@ def test_refusal_of_this_thread_comes_when_it_came(kit: Any) -> None:
     assert numbers(tapes, query(body("hi"), origin=here), 2) == [0, 1]
     assert numbers(tapes, query(body("hi"), thread=here), 2) == [0, 1]
     assert numbers(tapes, query(body("hi"), thread=here, next_step=1), 1) == [1]
+
+
+def test_refusal_comes_to_each_conversation(kit: Any) -> None:
+    """Each thread that plays the recorded one is refused where that was, once, and never where that was not."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(11), body("hi"))
+    recording.json("POST", f"/threads/{thread_id}/runs/stream", {"detail": "no"}, body("hi"), status=404)
+    tapes = kit.tapes(recording)
+    here = tapes.threads[thread_id]
+    for times in range(4):
+        used = {tapes.runs[0].order: times, tapes.runs[1].order: 0}
+        first = choose(tapes, query(body("hi"), origin=here), used)
+        assert not first.run.refused
+        second = query(body("hi"), thread=here, origin=here, next_step=1)
+        assert choose(tapes, second, used).run.refused
+        assert not choose(tapes, replace(second, refused={tapes.runs[1].order}), used).run.refused
+
+
+def test_refusal_before_the_thread_was_there(kit: Any) -> None:
+    """What was refused because the thread did not exist yet is not said of one that does."""
+    recording = kit.recording()
+    recording.json("POST", f"/threads/{kit.uid(1)}/runs/stream", {"detail": "no"}, body("hi"), status=404)
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(11), body("hi"))
+    tapes = kit.tapes(recording)
+    assert numbers(tapes, query(body("hi"), origin=tapes.threads[thread_id]), 2) == [1, 1]
+
+
+def test_refusal_of_a_widened_request(kit: Any) -> None:
+    """A refusal answers the body that its client sent, however the recorder widened it."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.run(thread_id, kit.uid(11), body("hi"))
+    recording.json(
+        "POST",
+        f"/threads/{thread_id}/runs/stream",
+        {"detail": "no"},
+        body("hi", stream_mode=["values", "updates"]),
+        status=404,
+        widened_from={"stream_mode": None},
+    )
+    tapes = kit.tapes(recording)
+    here = tapes.threads[thread_id]
+    assert choose(tapes, query(body("hi"), thread=here, next_step=1)).run.refused
 
 
 def test_refusal_of_a_bad_thread_id(kit: Any) -> None:

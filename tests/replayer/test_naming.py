@@ -95,3 +95,21 @@ def test_history_stays_when_a_run_is_played_again(kit: Any) -> None:
     run = kit.tapes(recording).runs[1]
     ids = Naming().ids_of(run, thread(kit, 1), body={}, again=1)
     assert ids.pairs.keys() == {kit.uid(3), kit.uid(6)}
+
+
+def test_ids_that_only_waits_show(kit: Any) -> None:
+    """A run that nobody streamed has the ids of its own object, and of what its waiters were told."""
+    recording = kit.recording()
+    base = f"/threads/{recording.thread(1)}/runs"
+    asked = {
+        "run_id": kit.uid(2),
+        "kwargs": {"config": {"configurable": {"langgraph_request_id": kit.uid(3)}}},
+    }
+    recording.json("POST", base, asked, {"assistant_id": "a"})
+    told = {"__interrupt__": [{"value": "ok?", "id": "0123456789abcdef" * 2}]}
+    recording.json("GET", f"{base}/{kit.uid(2)}/join", told)
+    (run,) = kit.tapes(recording).runs
+    naming = Naming()
+    naming.ids_of(run, thread(kit, 1), body={}, again=0)
+    second = naming.ids_of(run, thread(kit, 9), body={}, again=0).pairs
+    assert second.keys() == {kit.uid(1), kit.uid(2), kit.uid(3), "0123456789abcdef" * 2}

@@ -115,3 +115,35 @@ def test_states_by_ids_spelled_otherwise(kit: Any) -> None:
     assert kit.value(kit.ask(session, "GET", f"{path}/history", now_ms=99)) == []
     at = kit.value(kit.ask(session, "GET", f"{path}/state/{kit.uid(5)}", now_ms=99))
     assert at["checkpoint"] == {"checkpoint_id": kit.uid(5), "thread_id": kit.uid(1).upper()}
+
+
+def test_refusal_in_recorded_words(kit: Any) -> None:
+    """What we would refuse is refused in the words of the recorded server, if it refused the same in the same way."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    path = f"/threads/{thread_id}/runs?select=nope"
+    recording.json("GET", path, {"detail": "my words"}, status=422)
+    session = kit.session(recording)
+    mine = [kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"] for _ in range(2)]
+    for one in mine:
+        refused = kit.ask(session, "GET", f"/threads/{one}/runs?select=nope")
+        assert (refused.plan.head.status, kit.value(refused)) == (422, {"detail": "my words"})
+    assert "bogus" in kit.value(kit.ask(session, "GET", f"/threads/{mine[0]}/runs?select=bogus"))["detail"]
+
+
+def test_outages_in_their_order(kit: Any) -> None:
+    """A request that failed for reasons outside it fails where it failed; after that it is answered as ever."""
+    recording = kit.recording()
+    limited = {"detail": "too many requests"}
+    recording.json("POST", "/threads", limited, {}, status=429)
+    thread_id = recording.thread(1)
+    recording.json("POST", "/threads", limited, {}, status=503)
+    recording.json("DELETE", f"/threads/{thread_id}", limited, status=500)
+    session = kit.session(recording)
+    statuses = [kit.ask(session, "POST", "/threads", {}).plan.head.status for _ in range(5)]
+    assert statuses == [429, 200, 503, 200, 200]
+    assert [kit.ask(session, "DELETE", f"/threads/{thread_id}").plan.head.status for _ in range(3)] == [
+        500,
+        204,
+        404,
+    ]

@@ -80,3 +80,24 @@ def test_recorded_refusal(kit: Any) -> None:
     recording.json("GET", f"/threads/{kit.uid(5)}", {"detail": "my words"}, status=404)
     session = kit.session(recording)
     assert kit.value(kit.ask(session, "GET", f"/threads/{kit.uid(5)}")) == {"detail": "my words"}
+
+
+def test_ids_of_threads_and_runs_anywhere(kit: Any) -> None:
+    """Ids of this session's threads and runs are the recorded ones in a query and in a body too, and in the answer."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    other = recording.thread(2)
+    recording.run(thread_id, kit.uid(3), {"assistant_id": "a"})
+    recording.json("POST", "/runs/crons/search", [{"thread_id": thread_id}], {"thread_id": thread_id})
+    recording.json("GET", f"/mine?run={kit.uid(3)}", {"run_id": kit.uid(3)})
+    both = {"threads": [other, thread_id]}
+    recording.json("POST", "/mine", both, both)
+    session = kit.session(recording)
+    for _ in range(2):
+        mine, second = (kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"] for _ in range(2))
+        run_id = kit.ask(session, "POST", f"/threads/{mine}/runs/stream", {"assistant_id": "a"}).play.run_id
+        found = kit.ask(session, "POST", "/runs/crons/search", {"thread_id": mine})
+        assert kit.value(found) == [{"thread_id": mine}]
+        assert kit.value(kit.ask(session, "GET", f"/mine?run={run_id}")) == {"run_id": run_id}
+        ours = {"threads": [second, mine]}
+        assert kit.value(kit.ask(session, "POST", "/mine", ours)) == ours

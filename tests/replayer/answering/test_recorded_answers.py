@@ -106,3 +106,18 @@ def test_note_of_what_breaks() -> None:
 def test_events_that_move_the_state(name: str, moves: bool) -> None:
     """What a node writes while it runs changes no state; what it returns does."""
     assert moves_state(name) is moves
+
+
+def test_failed_read_in_its_place(kit: Any) -> None:
+    """A read that failed fails again where it did, and not for ever."""
+    recording = kit.recording()
+    path = f"/threads/{recording.thread(1)}/state"
+    recording.json("GET", path, {"n": 1})
+    recording.json("GET", path, {"detail": "bad gateway"}, status=502)
+    before = {"before": {"checkpoint_id": "x"}}
+    recording.json("POST", path.replace("state", "history"), {"detail": "broken"}, before, status=500)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    assert [kit.ask(session, "GET", path).plan.head.status for _ in range(4)] == [200, 502, 200, 200]
+    broken = [kit.ask(session, "POST", path.replace("state", "history"), before) for _ in range(2)]
+    assert [one.plan.head.status for one in broken] == [500, 500]

@@ -449,3 +449,102 @@ def test_thread_older_than_the_recording_is_created_again(kit: Any) -> None:
     session = kit.session(recording)
     assert kit.value(kit.ask(session, "POST", "/threads", again))["values"] == {"n": 1}
     assert create(kit, session, {"thread_id": kit.uid(1)}).plan.head.status == 409
+
+
+STEPS = {"supersteps": [{"updates": [{"values": {"n": 1}, "as_node": "one"}]}]}
+
+
+@pytest.fixture
+def with_states(kit: Any) -> Any:
+    """A thread that was created with states, and read."""
+    recording = kit.recording()
+    thread_id = kit.uid(1)
+    made = {
+        "thread_id": thread_id, "created_at": "2026-11-21T00:10:36.000000+00:00", "metadata": {},
+        "updated_at": "2026-11-21T00:10:36.500000+00:00", "status": "interrupted", "values": {"n": 1},
+    }  # fmt: skip
+    recording.json("POST", "/threads", made, STEPS)
+    recording.thread(2)
+    at = {"thread_id": thread_id, "checkpoint_id": kit.uid(100), "checkpoint_ns": ""}
+    state = {"values": {"n": 1}, "next": ["two"], "checkpoint": at, "checkpoint_id": kit.uid(100)}
+    recording.json("GET", f"/threads/{thread_id}/state", state)
+    recording.run(thread_id, kit.uid(3), BODY)
+    recording.json("GET", f"/threads/{thread_id}/state", state)
+    return recording
+
+
+def test_thread_that_begins_with_states(kit: Any, with_states: Any) -> None:
+    """It is what the recording says, to each client under ids of its own, before a run as after it."""
+    session = kit.session(with_states, speed="max")
+    seen = []
+    for _ in range(2):
+        made = kit.value(kit.ask(session, "POST", "/threads", STEPS))
+        thread_id = made["thread_id"]
+        assert (made["status"], made["values"]) == ("interrupted", {"n": 1})
+        assert kit.value(kit.ask(session, "GET", f"/threads/{thread_id}"))["status"] == "interrupted"
+        state = kit.value(kit.ask(session, "GET", f"/threads/{thread_id}/state"))
+        play = kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", BODY).play
+        play.complete()
+        later = kit.value(kit.ask(session, "GET", f"/threads/{thread_id}/state"))
+        assert state["checkpoint"]["thread_id"] == thread_id
+        assert later["checkpoint_id"] == state["checkpoint_id"]
+        seen.append(state["checkpoint_id"])
+    assert seen[0] == kit.uid(100) != seen[1]
+
+
+def test_states_that_nothing_shows(kit: Any, with_states: Any) -> None:
+    """What other states make of a thread nobody knows; a thread without any has none, whatever was recorded."""
+    session = kit.session(with_states)
+    other = {"supersteps": [{"updates": [{"values": {"n": 2}, "as_node": "one"}]}]}
+    refused = kit.ask(session, "POST", "/threads", other)
+    assert refused.plan.head.status == 422
+    assert "supersteps" in kit.value(refused)["detail"]
+    plain = kit.value(kit.ask(session, "POST", "/threads", {"metadata": {"a": 1}}))
+    assert (plain["status"], plain["values"]) == ("idle", None)
+    kit.ask(session, "POST", "/threads", STEPS)
+    assert kit.ask(session, "POST", f"/threads/{kit.uid(1)}/history", {"limit": 5}).plan.head.status == 422
+
+
+def test_copy_of_a_second_conversation(kit: Any) -> None:
+    """What a copy has from its thread goes by the ids of this client, in recorded reads too."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    checkpoint = kit.checkpoint(0, {"n": 1})
+    body = {**BODY, "stream_mode": "checkpoints"}
+    recording.run(thread_id, kit.uid(3), body, [(1, "checkpoints", checkpoint)])
+    copy = {"thread_id": kit.uid(7), "created_at": "2026-11-21T00:10:36.000000+00:00", "status": "idle"}
+    recording.json("POST", f"/threads/{thread_id}/copy", copy)
+    state = {"values": {"n": 1}, "checkpoint_id": kit.uid(100), "checkpoint": {"checkpoint_id": kit.uid(100)}}
+    recording.json("GET", f"/threads/{kit.uid(7)}/state", state)
+    session = kit.session(recording, speed="max")
+    for number in range(2):
+        mine = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+        kit.ask(session, "POST", f"/threads/{mine}/runs/stream", body).play.complete()
+        own = kit.value(kit.ask(session, "GET", f"/threads/{mine}/state"))["checkpoint_id"]
+        copied = kit.value(kit.ask(session, "POST", f"/threads/{mine}/copy"))["thread_id"]
+        assert kit.value(kit.ask(session, "GET", f"/threads/{copied}/state"))["checkpoint_id"] == own
+        assert (own == kit.uid(100)) is (number == 0)
+
+
+def test_pruned_threads(kit: Any) -> None:
+    """Pruned threads are gone, for each client its own; of the other strategy only a recording tells."""
+    recording = kit.recording()
+    recorded = [recording.thread(1), recording.thread(2)]
+    told = {"pruned_count": 2, "thread_ids": recorded}
+    recording.json("POST", "/threads/prune", told, {"thread_ids": recorded})
+    keep = {"thread_ids": recorded, "strategy": "keep_latest"}
+    recording.json("POST", "/threads/prune", {"pruned_count": 0}, keep)
+    session = kit.session(recording)
+    for _ in range(2):
+        mine = [kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"] for _ in range(2)]
+        kept = kit.ask(session, "POST", "/threads/prune", {"thread_ids": mine, "strategy": "keep_latest"})
+        assert kit.value(kept) == {"pruned_count": 0}
+        assert kit.ask(session, "GET", f"/threads/{mine[0]}").plan.head.status == 200
+        pruned = kit.ask(session, "POST", "/threads/prune", {"thread_ids": mine})
+        assert kit.value(pruned) == {"pruned_count": 2, "thread_ids": mine}
+        assert [kit.ask(session, "GET", f"/threads/{one}").plan.head.status for one in mine] == [404, 404]
+    third = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+    one = kit.ask(session, "POST", "/threads/prune", {"thread_ids": [third, kit.uid(99), third]})
+    assert kit.value(one) == {"pruned_count": 1}
+    assert kit.ask(session, "POST", "/threads/prune", {"thread_ids": ["x"]}).plan.head.status == 422
+    assert kit.ask(session, "POST", "/threads/prune", {}).plan.head.status == 422
