@@ -49,10 +49,12 @@ def disk() -> Disk:
 def syncing(disk: Disk) -> Iterator[Any]:
     made: list[DiskSync] = []
 
-    def make(interval_s: float = 0.0, *, stopping: threading.Event | None = None) -> DiskSync:
+    def make(interval_s: float = 0.0, *, stopping: Any = None, touched: Any = None) -> DiskSync:
         made.append(DiskSync(disk.sync, interval_s, disk.errors.append))
         if stopping is not None:
             made[-1]._stopping = stopping
+        if touched is not None:
+            made[-1]._touched = touched
         made[-1].start()
         return made[-1]
 
@@ -81,10 +83,15 @@ def test_the_interval_lies_between_a_touch_and_its_sync(disk: Disk, syncing: Any
     """So long, and no longer, may what was written be lost with the power."""
     waits: list[object] = []
 
-    class Stopping(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
+    class Stopping:
+        is_over = False
+
+        def acquire(self, timeout: float) -> bool:
             waits.append(timeout)
-            return self.is_set()
+            return self.is_over
+
+        def release(self) -> None:
+            self.is_over = True
 
     sync = syncing(0.25, stopping=Stopping())
     sync.touch()
@@ -101,6 +108,39 @@ def test_a_touch_after_a_rest(disk: Disk, syncing: Any) -> None:
         disk.let_go()
     sync.stop()
     assert len(disk.threads) == 50
+
+
+def test_it_sleeps_only_when_nothing_came(disk: Disk, syncing: Any) -> None:
+    """After a sync it stays awake for an interval: whoever writes at a pace wakes no thread."""
+    waits: list[float] = []
+    asleep = threading.Event()
+
+    class Stopping:
+        is_over = False
+
+        def acquire(self, timeout: float) -> bool:
+            waits.append(timeout)
+            if len(waits) < 4:
+                sync.touch()
+            return self.is_over
+
+        def release(self) -> None:
+            self.is_over = True
+
+    class Touched(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            asleep.set()
+            return super().wait(timeout)
+
+    sync = syncing(0.25, stopping=Stopping(), touched=Touched())
+    sync.touch()
+    for _ in range(3):
+        disk.began()
+        asleep.clear()
+        disk.let_go()
+    assert asleep.wait(LONG_S)
+    assert waits == [0.25] * 4
+    assert len(disk.threads) == 3
 
 
 def test_stop_does_not_wait_for_the_interval(disk: Disk, syncing: Any) -> None:
