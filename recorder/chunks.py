@@ -18,6 +18,8 @@ _size_at = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n").match
 
 _size_begins_at = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}\r?)?\Z").match
 _LINE_END: Final = b"\r\n"
+_LEAST_BYTES: Final = 5
+"""No chunk with data is shorter than that and one."""
 _NO_CHUNK: Final = b"?"
 """Where a chunk does not end where its size said: the parser, which has not seen that chunk, refuses this."""
 
@@ -38,11 +40,13 @@ class ChunkData:
 
     def feed(self, data: bytes) -> bytes:
         """The chunk data in the next read; nothing more is fed once there is a `rest`."""
-        if not self._left and not self._held and (size := _size_at(data)) is not None:
-            start = size.end()
-            stop = start + int(size[1], 16)
-            if stop + 2 == len(data) and data.endswith(_LINE_END):
-                return data[start:stop]  # one whole chunk, as nearly every read of a live stream is
+        if not self._left and not self._held and (whole := len(data)) > _LEAST_BYTES:
+            # One whole chunk, as nearly every read of a live stream is: then its length says how it begins.
+            size = whole - 4 - ((whole - 5).bit_length() + 3) // 4
+            head = b"%x\r\n" % size
+            start = len(head)
+            if start + size + 2 == whole and data.startswith(head) and data.endswith(_LINE_END):
+                return data[start:-2]
         return self._feed_any(data)
 
     def _feed_any(self, data: bytes) -> bytes:

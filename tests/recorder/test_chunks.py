@@ -41,6 +41,21 @@ def test_one_chunk() -> None:
     assert fed(chunk(b"event")) == (b"event", None)
 
 
+def test_every_size_and_every_lie_about_it() -> None:
+    """A size is taken at its word only where it is the size, whatever the digits it has."""
+    for size in (*range(1, 300), 4095, 4096, 65535, 65536, 1 << 20):
+        data = bytes(size)
+        for head in (b"%x", b"%X"):
+            whole = head % size + b"\r\n" + data + b"\r\n"
+            assert fed(whole) == (data, None)
+            assert fed(whole, b"0\r\n\r\n") == (data, b"0\r\n\r\n")
+        for wrong in (size - 1, size + 1):
+            lie = b"%x\r\n%b\r\n" % (wrong, data)
+            taken, rest = fed(lie, b"0\r\n\r\n")
+            assert (taken, rest) != (data, b"0\r\n\r\n")
+            assert rest is not None
+
+
 def test_every_cut() -> None:
     """Where a read ends makes no difference, nor where two do; the last chunk is the parser's."""
     last = b"0\r\ntrailer: 1\r\n\r\n"
@@ -68,6 +83,8 @@ def test_every_cut() -> None:
         b"5\nhello\n",
         b"123456789\r\nx",
         b"\r\n",
+        b"-1\r\n",
+        b"-1\r\n\r\n",
         b"garbage",
     ],
 )
