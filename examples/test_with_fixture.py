@@ -1,4 +1,9 @@
-"""Tests of a client against a recorded conversation: `pytest examples/test_with_fixture.py`."""
+"""Tests of a client against a recorded conversation.
+
+    .venv/bin/python -m pytest examples/test_with_fixture.py       # in the .venv that `make test` sets up
+
+Copied into your own tests, with a cassette beside it, it needs only pytest, langgraph-sdk and graphtape.
+"""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_example_files_run() -> None:
 
 
 def pytest_in(folder: Path, *arguments: str) -> str:
-    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "asyncio_mode=auto"]
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *arguments],
         capture_output=True,
