@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
@@ -19,6 +19,7 @@ from graphtape.recorder.tally import Tally
 _REFRESH_NS = 100_000_000
 _LINES_PER_SECOND = 20
 _PREFIX = "graphtape: "
+_Shown = TypeVar("_Shown")
 
 _ENDING_WORDS = {
     Ending.COMPLETE: "complete",
@@ -85,6 +86,11 @@ def format_ended(exchange: ExchangeCapture) -> str:
     return "  ".join(parts)
 
 
+def format_refused(why: str) -> str:
+    """The line of a request that was not let in, and not recorded."""
+    return f"   -  refused: {plain(why, 300)}"
+
+
 def plain(text: str, limit: int) -> str:
     """`text` on one line, control characters shown as `?`, cut to `limit` characters."""
     clean = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
@@ -143,6 +149,10 @@ class Progress:
         self._limited(format_ended, exchange)
         self.refresh()
 
+    def refused(self, why: str) -> None:
+        """A request was not let in. A browser does not show why, not even to the page that asked."""
+        self._limited(format_refused, why)
+
     def refresh(self, *, force: bool = False) -> None:
         """Redraw the status line, on a terminal and not too often; called now and then by the shell."""
         if not self._is_terminal or self._status is None:
@@ -168,7 +178,7 @@ class Progress:
             self._line = ""
         self._status = None
 
-    def _limited(self, line: Callable[[ExchangeCapture], str], exchange: ExchangeCapture) -> None:
+    def _limited(self, line: Callable[[_Shown], str], what: _Shown) -> None:
         # A busy recorder leaves out most lines: they are made only if they are shown.
         if self._stream is None:
             return
@@ -182,7 +192,7 @@ class Progress:
         if self._in_second > _LINES_PER_SECOND:
             self._skipped += 1
             return
-        self._print(line(exchange))
+        self._print(line(what))
 
     def _print(self, text: str) -> None:
         if self._is_terminal and self._line:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -43,6 +44,7 @@ class Proxy:
         origin_policy: which pages may use the recorder.
         own_address: `host:port` of the recorder, for a client that sends no `Host`.
         upstream_timeout_s: how long the upstream may take to send a response head.
+        refused: told why a request was not let in.
         shaper: what widens requests, if anything.
     """
 
@@ -56,6 +58,7 @@ class Proxy:
         origin_policy: OriginPolicy,
         own_address: str,
         upstream_timeout_s: float,
+        refused: Callable[[str], None],
         shaper: Shaper | None = None,
     ) -> None:
         self._upstream = upstream
@@ -65,6 +68,7 @@ class Proxy:
         self._origins = origin_policy
         self._own_address = own_address
         self._upstream_timeout_s = upstream_timeout_s
+        self._refused = refused
         self._shaper = shaper
         self._stopping = False
         self._open: set[asyncio.Task[object]] = set()
@@ -106,9 +110,12 @@ class Proxy:
             authority, mark, query = authority.partition("?")
             host, target = authority.rpartition("@")[2], f"/{mark}{query}" if mark else "/" + rest
         if (refusal := self._hosts.check(host)) is not None:
+            self._refused(refusal)
             return local_answer(answer, 421, "Misdirected Request", refusal)
         if origin is not None and is_preflight(request.method, headers):
             preflight = self._origins.preflight(origin, headers, host=host)
+            if not self._origins.allows(origin, host=host):
+                self._refused(preflight.body.decode("latin-1"))
             answer.head(preflight.status, preflight.reason, preflight.headers)
             answer.body(preflight.body)
             answer.finish()
@@ -117,6 +124,7 @@ class Proxy:
             text = f"the head of this request is larger than {LARGEST_HEAD_BYTES} bytes"
             return local_answer(answer, 431, "Request Header Fields Too Large", text)
         if (refusal := self._origins.refuses(request.method, origin, host=host)) is not None:
+            self._refused(refusal)
             return local_answer(answer, 403, "Forbidden", refusal)
         if not target.startswith("/"):
             text = f"graphtape forwards requests for a path; {request.method} {target[:100]} is none"

@@ -256,6 +256,7 @@ class Recorder:
             origin_policy=self._origin_policy,
             own_address=self.url.partition("://")[2],
             upstream_timeout_s=self._upstream_timeout,
+            refused=self._progress.refused,
             shaper=self._shaper,
         )
         turn.run()  # the recording's head is in the file before the first client is

@@ -113,7 +113,7 @@ class _Mock:
         if refused is not None:
             return await self._send(sender, what, refused)
         if origin is not None and is_preflight(request.method, request.raw_headers):
-            return await self._preflight(request, origin, host)
+            return await self._preflight(request, what, origin, host)
         if not target.startswith("/"):
             # Such a request is not read to its end, which only a tunnel (CONNECT) would mind.
             text = f"graphtape answers requests for a path; {what} is none"
@@ -189,8 +189,13 @@ class _Mock:
             return Reply(json_plan(403, {"detail": foreign}), note=foreign)
         return None
 
-    async def _preflight(self, request: web.Request, origin: str, host: str | None) -> web.StreamResponse:
+    async def _preflight(
+        self, request: web.Request, what: str, origin: str, host: str | None
+    ) -> web.StreamResponse:
         preflight = self.origins.preflight(origin, request.raw_headers, host=host)
+        if not self.origins.allows(origin, host=host):
+            # A browser does not show why, not even to the page that asked.
+            self.log(f"{what} {preflight.status} {preflight.body.decode('latin-1')}")
         headers = (*origin_headers(self.session.first_answered), *preflight.headers)
         response = WireResponse(Head(preflight.status, preflight.reason, headers))
         await response.prepare(request)

@@ -101,6 +101,16 @@ def test_lines_are_limited(shown: Any, clock: Any) -> None:
     assert "graphtape: 30 more lines were left out\n" in text.getvalue()
 
 
+def test_refusals_are_shown(shown: Any) -> None:
+    """Why a request was not let in is said, on one line and as seldom as all else."""
+    progress, _, text = shown(is_terminal=False)
+    progress.refused("Disallowed\nCORS origin")
+    assert text.getvalue() == "   -  refused: Disallowed?CORS origin\n"
+    for _ in range(50):
+        progress.refused("no")
+    assert text.getvalue().count("\n") == 20
+
+
 def test_lines_that_are_left_out_are_not_made(shown: Any, monkeypatch: Any) -> None:
     """Under load a line per request would cost more than recording it."""
     made: list[object] = []

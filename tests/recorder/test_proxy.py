@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 from typing import Any
 
 import pytest
 
+from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Ending
+from graphtape.recorder.progress import Progress
 
 pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
 
@@ -652,6 +655,24 @@ async def test_cors_is_our_own(rig: Any, opened: Any, answering: Any) -> None:
         assert b"access-control" not in await client.head()
         await r.ended(2)
     assert (b"access-control-allow-credentials", b"true") in opened(r.path).response(1).headers
+
+
+async def test_who_is_refused_is_told(rig: Any, answering: Any) -> None:
+    """What a browser hides from its page is on the terminal, with the option that helps."""
+    said = io.StringIO()
+    foreign = ("Origin: https://evil.example", "content-length: 0")
+    progress = Progress(said, FakeClock(), is_terminal=False)
+    async with rig(answering(OK), progress=progress) as r:
+        asked = "Access-Control-Request-Method: POST"
+        for method, *fields in (("OPTIONS", asked), ("POST",)):
+            await (await r.get("/threads", *foreign, *fields, method=method)).head()
+        client = await r.client()
+        await client.send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        await client.head()
+        lines = [line for line in said.getvalue().splitlines() if "refused" in line]
+    assert len(lines) == 3
+    assert ["--cors-origin https://evil.example" in line for line in lines] == [True, True, False]
+    assert "--allow-host evil.example" in lines[2]
 
 
 async def test_preflight_is_answered_here(rig: Any, answering: Any) -> None:

@@ -112,6 +112,16 @@ async def test_log(kit: Any, play: Any) -> None:
     assert lines[2].startswith("GET /nothing?a=1 404 Nothing like GET /nothing was recorded.")
 
 
+async def test_log_of_a_foreign_page(kit: Any, play: Any) -> None:
+    """Its preflight is logged with the option that helps, which the browser shows to nobody; a welcome one is not."""
+    lines: list[str] = []
+    client = await play(recording(kit), log=lines.append)
+    for origin in ("null", "http://localhost:3000"):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        await client.options("/threads", headers=headers)
+    assert lines == ["OPTIONS /threads 400 Disallowed CORS origin; start graphtape with --cors-origin null"]
+
+
 async def test_log_of_a_cassette_that_is_not_whole(kit: Any, play: Any) -> None:
     """Its line comes before those of requests."""
     lines: list[str] = []
