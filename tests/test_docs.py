@@ -85,6 +85,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_are_headings(page: Path) -> None:
+    """A link into a page names one of its headings."""
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert [(path, anchor) for path, anchor in links if anchor not in anchors(page.parent / path, page)] == []
+
+
+def anchors(path: Path, page: Path) -> set[str]:
+    """The headings of a page as they are linked to: `## Who may connect?` is `who-may-connect`."""
+    text = (path if path.is_file() else page).read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_index_names_every_page() -> None:
     """docs/README.md leads to each page beside it."""
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
