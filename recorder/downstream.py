@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from enum import Enum
+from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -31,6 +32,13 @@ class _Framing(Enum):
     CLOSE = "end of connection"
 
 
+# As module names, since bodies are written once per event: Python 3.11 looks an enum's member up in Python.
+_NONE: Final = _Framing.NONE
+_LENGTH: Final = _Framing.LENGTH
+_CHUNKED: Final = _Framing.CHUNKED
+_CLOSE: Final = _Framing.CLOSE
+
+
 class Downstream(web.StreamResponse):
     """One response, for the request of one client. All writing is synchronous; `drain` waits for a slow client."""
 
@@ -44,7 +52,7 @@ class Downstream(web.StreamResponse):
         self._is_head = request.method == "HEAD"
         self._http_1_0 = request.version < (1, 1)
         self._stays = request.keep_alive
-        self._framing = _Framing.NONE
+        self._framing = _NONE
         self._whole = False
         self._held = b""
         self.started = False
@@ -60,16 +68,16 @@ class Downstream(web.StreamResponse):
             return
         length = get(headers, b"content-length")
         if self._is_head or status in (204, 304) or status < 200:
-            self._framing = _Framing.NONE
+            self._framing = _NONE
         elif length is not None and get(headers, b"transfer-encoding") is None:
-            self._framing = _Framing.LENGTH
+            self._framing = _LENGTH
         elif not self._http_1_0:
-            self._framing = _Framing.CHUNKED
+            self._framing = _CHUNKED
         else:
-            self._framing = _Framing.CLOSE
+            self._framing = _CLOSE
             self._stays = False
         lines = [f"HTTP/1.1 {status} {reason}".encode("utf-8", "surrogateescape")]
-        framed = self._framing is not _Framing.CHUNKED
+        framed = self._framing is not _CHUNKED
         dropped = hop_by_hop(headers)
         for name, value in headers:
             key = name.lower()
@@ -108,9 +116,9 @@ class Downstream(web.StreamResponse):
         """Write a piece of the body."""
         if self._held:
             self._write(self._framed(data))
-        elif not data or self._framing is _Framing.NONE or self._transport.is_closing():
+        elif not data or self._framing is _NONE or self._transport.is_closing():
             return
-        elif self._framing is _Framing.CHUNKED:
+        elif self._framing is _CHUNKED:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             self._transport.write(data)
@@ -118,7 +126,7 @@ class Downstream(web.StreamResponse):
     def finish(self, data: bytes = b"") -> None:
         """The body is whole, with this last piece."""
         self._whole = True
-        self._write(self._framed(data) + (b"0\r\n\r\n" if self._framing is _Framing.CHUNKED else b""))
+        self._write(self._framed(data) + (b"0\r\n\r\n" if self._framing is _CHUNKED else b""))
 
     def make_last(self) -> None:
         """Close the connection after this answer; called before `head`."""
@@ -129,7 +137,7 @@ class Downstream(web.StreamResponse):
         self._stays = False
         if self._whole or self._transport.is_closing():
             return
-        if self._framing is _Framing.CLOSE and self.started:
+        if self._framing is _CLOSE and self.started:
             # Here a clean close would mean "whole": make it a reset. What is unsent in user space still goes first.
             sock = self._transport.get_extra_info("socket")
             if sock is not None:
@@ -150,9 +158,9 @@ class Downstream(web.StreamResponse):
         await self._writer_of_aiohttp.drain()
 
     def _framed(self, data: bytes) -> bytes:
-        if not data or self._framing is _Framing.NONE:
+        if not data or self._framing is _NONE:
             return b""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._framing is _Framing.CHUNKED else data
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._framing is _CHUNKED else data
 
     def _write(self, data: bytes) -> None:
         held, self._held = self._held, b""
@@ -161,9 +169,7 @@ class Downstream(web.StreamResponse):
 
     def _keeps_length(self, status: int) -> bool:
         # A HEAD or 304 answer tells the length of the body it does not have; a 204 has none to tell.
-        return self._framing is _Framing.LENGTH or (
-            self._framing is _Framing.NONE and status >= 200 and status != 204
-        )
+        return self._framing is _LENGTH or (self._framing is _NONE and status >= 200 and status != 204)
 
     # What aiohttp asks of a response when the handler has returned: it is all written already.
 
