@@ -214,12 +214,17 @@ class RecordedRun:
 
     @cached_property
     def never_began(self) -> bool:
-        """Cancelled while it waited for its turn, as a run object or its own `after_seconds` shows: it did nothing."""
+        """Cancelled while it waited for its turn: it did nothing.
+
+        Shown by its own `after_seconds`, by a run of its thread that went on before it, or by its run object.
+        """
         if self.ended_by is None or self.answer != "create" or self.thread is None:
             return False
         wait_s = self.body.get("after_seconds")
         recording, at_ns = self.call.started
         if isinstance(wait_s, int) and self.ended_by < (recording, at_ns + wait_s * 1_000_000_000):
+            return True
+        if any(step.call.order < self.order and self.ended_by < step.done for step in self.thread.steps):
             return True
         rows = (
             row
@@ -509,10 +514,12 @@ class RecordedThread:
         first = self.steps[0].run if self.steps else None
         return first is not None and first.body.get("if_not_exists") == "create"
 
-    def stage_at(self, moment: Moment) -> tuple[int, bool]:
-        """(steps done, whether one was in flight) at a moment of the recording."""
-        done = sum(1 for step in self.steps if step.done <= moment)
-        in_flight = any(step.call.started <= moment < step.done for step in self.steps)
+    def stage_at(self, moment: Moment) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(the steps that were done, those in flight) at a moment of the recording, by their positions."""
+        done = tuple(position for position, step in enumerate(self.steps) if step.done <= moment)
+        in_flight = tuple(
+            position for position, step in enumerate(self.steps) if step.call.started <= moment < step.done
+        )
         return done, in_flight
 
 

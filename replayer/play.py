@@ -72,7 +72,7 @@ class Play:
         "_above", "_assistant", "_assistant_of", "_end", "_frames", "_head", "_last_due", "_queued",
         "_recorded_done_id", "_shift_ms", "_source_due", "_unique_ids", "_unseen_end", "after", "answer",
         "begun", "body", "cancel_asked_ns", "cancellation", "cancelled_ns", "cancelled_pending", "due", "final",
-        "found_busy", "ids", "on_disconnect", "options", "pace", "queued_ns", "rolled_back", "run", "run_id",
+        "found_busy", "ids", "on_disconnect", "options", "pace", "queued_ns", "readers", "rolled_back", "run", "run_id",
         "seen", "started_ns", "tape", "thread_id", "watchers", "written",
     )  # fmt: skip
 
@@ -135,6 +135,8 @@ class Play:
         self.final: Any = parsed(ids.apply(orjson.dumps(run.values()))) if seen.silent else None
         """What a wait or join answered in the end, where no events were recorded."""
         self.watchers: set[Callable[[], None]] = set()
+        self.readers = 0
+        """How many clients listen to it, or wait for it."""
         self._queued: list[Play] = []
         if after is not None:
             after._queued.append(self)
@@ -359,7 +361,7 @@ class Play:
             self.cancel_asked_ns = now_ns
             self.cancellation = cancellation
             self.rolled_back = self.rolled_back or cancellation.rollback
-            self.cancelled_ns = now_ns + self._rest_after_cancel()
+            self.cancelled_ns = now_ns + (0 if self.cancelled_pending else self._rest_after_cancel())
             for play in self._queued:
                 if play.started_ns + play.queued_ns > self.cancelled_ns:
                     play.reschedule(self.cancelled_ns - play.queued_ns)

@@ -127,6 +127,7 @@ class Sender:
     async def _run_stream(self, play: Play, head: Head | None) -> web.StreamResponse:
         """The frames of a run, each as one HTTP chunk."""
         assert head is not None
+        play.readers += 1
         try:
             if play.pace.is_max:
                 response = await self._open(head)
@@ -161,6 +162,8 @@ class Sender:
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=play.on_disconnect == "cancel", moves=True)
             raise
+        finally:
+            play.readers -= 1
 
     async def _leaving(self, play: Play) -> None:
         """Wait for what the recorded client did here: it left, or cancelled the run. Another may be a moment later."""
@@ -178,7 +181,7 @@ class Sender:
             moves: at `max` this response moved the run; without it, it has happened.
         """
         if cancel:
-            play.cancel(self.clock.now_ns(), DISCONNECTED)
+            self.session.cancel(play, self.clock.now_ns(), DISCONNECTED)
         elif moves and play.pace.is_max:
             play.complete()
 
@@ -188,6 +191,7 @@ class Sender:
         """A newline every five seconds, then the values."""
         play = answer.play
         moves = answer.starts
+        play.readers += 1
         try:
             if play.pace.is_max:
                 response = await self._open(answer.head)
@@ -205,6 +209,8 @@ class Sender:
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=answer.cancel_on_disconnect, moves=moves)
             raise
+        finally:
+            play.readers -= 1
 
     def _values(self, answer: RunWait) -> bytes:
         play = answer.play
@@ -235,6 +241,7 @@ class Sender:
         """Stored events after the cursor, then live ones (docs/agent-server.md, section 6)."""
         play = answer.play
         drives = play.unwatched
+        play.readers += 1
         try:
             response = await self._open(answer.head)
             now_ns = self.clock.now_ns()
@@ -262,6 +269,8 @@ class Sender:
         except (asyncio.CancelledError, ConnectionError):
             self._client_left(play, cancel=answer.cancel_on_disconnect, moves=drives)
             raise
+        finally:
+            play.readers -= 1
 
     def _done_marker(self, play: Play, last_event_id: str, position: int) -> bool:
         """Whether the stored end of a resumable run lies behind the cursor, which ends the stream at once."""

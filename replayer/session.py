@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes, created_t
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions
+from graphtape.replayer.cancelling import Cancellation
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.framed import Blocks
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
@@ -25,7 +26,7 @@ from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.remembering import Recent, Settling, Views
-from graphtape.replayer.thread import Change, SessionThread, Stamp, Update
+from graphtape.replayer.thread import Change, Said, SessionThread, Stamp, Update
 from graphtape.replayer.twin.assistants import assistant_of
 from graphtape.replayer.viewed import Viewed
 
@@ -337,7 +338,7 @@ class Session:
             again += 1
             run_id = derive(run_id, again, 0)
             ids = ids.merged({run.run_id or "": run_id})
-        found_busy = thread is not None and thread.is_busy(now_ns)
+        found_busy = thread is not None and thread.is_called_busy(now_ns)
         open_runs = thread.open_runs(now_ns) if thread is not None else []
         after = open_runs[-1] if open_runs else None
         hidden_thread = ids.pairs.get(run.thread_id or "", run.thread_id)
@@ -370,6 +371,25 @@ class Session:
                 self.runs.pop(forgotten, None)
         self._tell()
         return play
+
+    def cancel(self, play: Play, now_ns: int, cancellation: Cancellation) -> None:
+        """A client ends a run."""
+        if cancellation.rollback and play.readers and play.status(now_ns) == "pending":
+            # The server does not take a run away from those who wait for it to begin.
+            cancellation = replace(cancellation, rollback=False)
+        play.cancel(now_ns, cancellation)
+        self.cancelled(play, now_ns)
+
+    def cancelled(self, play: Play, now_ns: int) -> None:
+        """A run was cancelled: of one that has not begun the server takes note at once, whatever its thread does."""
+        thread = self.threads.get(play.thread_id or "")
+        if thread is None or not play.never_began(now_ns):
+            return
+        # One that is gone goes without a word to its thread, which others have called busy.
+        others = tuple(
+            other for other in thread.runs if not other.finished(now_ns) or other.cancelled_ns == now_ns
+        )
+        thread.said = Said("busy" if play.rolled_back else "idle", self.stamp(now_ns), others)
 
     def complete_unwatched(self, thread: SessionThread) -> None:
         """At `max` a run that nobody streams is over as soon as somebody asks."""

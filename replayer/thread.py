@@ -41,11 +41,21 @@ class Stage(NamedTuple):
     """How far a thread is, in the steps of a recorded one."""
 
     recorded: RecordedThread | None
-    done: int
-    """How many of its steps are over."""
-    in_flight: bool
+    done: tuple[int, ...]
+    """The positions of its steps that are over: of runs in line, one that is cancelled is over before the others."""
+    in_flight: tuple[int, ...]
+    """The positions of those that are not."""
     exact: bool
     """The same steps in the same order have played here, no other and none twice."""
+
+
+class Said(NamedTuple):
+    """What a run that never began left as the status of its thread."""
+
+    status: str
+    at: Stamp
+    others: tuple[Play, ...]
+    """The runs that had not ended then. When one of them does, or something begins, this is true no more."""
 
 
 class Change(NamedTuple):
@@ -76,6 +86,8 @@ class SessionThread:
     """The states that it began with (a copy, or by `supersteps`), newest first; None if nothing shows them."""
     is_copy: bool = False
     changes: list[Change] = field(default_factory=list)
+    said: Said | None = None
+    """The last that a cancelled run left, if it never began."""
     deep: bool = False
     """Known from the recording only: until something plays in it, it is read as it was last recorded."""
     recorded: RecordedThread | None = None
@@ -101,6 +113,20 @@ class SessionThread:
     def runs(self) -> list[Play]:
         """The runs that it has, oldest first."""
         return [play for play in self.steps if isinstance(play, Play)]
+
+    @property
+    def newest_runs(self) -> list[Play]:
+        """The runs that it has, newest first; to the server one that is to wait (`after_seconds`) is newer by that."""
+        asked_ns = {
+            change.what.run_id: change.at[0] for change in self.changes if isinstance(change.what, Play)
+        }
+
+        def created_ns(play: Play) -> int:
+            wait_s = play.body.get("after_seconds") if self.plays else 0
+            wait_ns = play.pace.schedule([wait_s * 1_000_000_000])[0] if isinstance(wait_s, int) else 0
+            return asked_ns.get(play.run_id, 0) + wait_ns
+
+        return sorted(self.runs, key=created_ns)[::-1]
 
     @property
     def latest(self) -> Play | None:
@@ -137,14 +163,37 @@ class SessionThread:
         """Whether a run of it has not ended."""
         return any(not play.finished(now_ns) for play in self.runs)
 
+    def is_called_busy(self, now_ns: int) -> bool:
+        """Whether its status is `busy`, which need not mean that something runs."""
+        left = self._left(now_ns)
+        return left == "busy" if left else self.is_busy(now_ns)
+
+    def _left(self, now_ns: int) -> str:
+        """The status that a run left which never began; empty if something has set another since."""
+        said = self.said
+        if said is None:
+            return self._left_in_recording(now_ns)
+        begun = any(change.at > said.at for change in self.changes if not isinstance(change.what, dict))
+        if begun or any(play.finished(now_ns) and not play.never_began(now_ns) for play in said.others):
+            return ""
+        return said.status
+
+    def _left_in_recording(self, now_ns: int) -> str:
+        """The same where nobody has cancelled it here yet."""
+        shown = self.plays or self.past
+        latest = shown[-1] if shown else None
+        if not isinstance(latest, Play) or not latest.never_began(now_ns) or self.is_busy(now_ns):
+            return ""
+        done = latest.run.done
+        later = any(isinstance(play, Play) and play.run.done > done for play in shown)
+        return "" if later else "idle"
+
     def status(self, now_ns: int) -> str:
         """`idle`, `busy`, `interrupted` or `error`; empty if it is `idle` or `interrupted` and nothing shows which."""
-        if self.is_busy(now_ns):
+        if self.is_called_busy(now_ns):
             return "busy"
-        latest = (self.plays or self.past)[-1:]
-        if latest and isinstance(latest[0], Play) and latest[0].never_began(now_ns):
-            # A run that is rolled back before its turn goes without a word to its thread.
-            return "busy" if latest[0].rolled_back else "idle"
+        if left := self._left(now_ns):
+            return left
         ended = self.ended(now_ns)
         if ended and isinstance(ended[-1], Update):
             if ended[-1].told is None:
@@ -163,21 +212,20 @@ class SessionThread:
     def stage(self, now_ns: int) -> Stage:
         """Which recorded reads are true now."""
         if not self.plays:
-            done = len(self.origin.steps) if self.deep and self.origin is not None else 0
-            return Stage(self.origin, done, in_flight=False, exact=True)
+            steps = len(self.origin.steps) if self.deep and self.origin is not None else 0
+            return Stage(self.origin, tuple(range(steps)), in_flight=(), exact=True)
         last = self.plays[-1]
         recorded = last.recorded if isinstance(last, Update) else last.run.thread
         played = [(_recorded(play), _step(play)) for play in self.plays]
         exact = played == [(recorded, step) for step in range(len(played))]
-        if isinstance(last, Play) and last.cancel_asked_ns is not None and last.run.cancel is not None:
-            # As in the recording: cancelled from the request on, whatever its last step still shows.
-            return Stage(recorded, _step(last) + 1, in_flight=False, exact=exact)
-        if isinstance(last, Play) and not last.exhausted(now_ns):
-            return Stage(recorded, last.run.step, in_flight=True, exact=exact)
-        if isinstance(last, Play) and last.cancelled_ns is not None:
+        steps_over = sorted((_step(play), _is_over(play, now_ns)) for play in self.plays)
+        done, in_flight = (
+            tuple(step for step, is_over in steps_over if is_over is wanted) for wanted in (True, False)
+        )
+        if isinstance(last, Play) and last.cancelled_ns is not None and not _as_recorded(last):
             # Cancelled where the recorded run was, or it has not come as far as any recorded read saw it.
             exact = exact and last.run.cancelled and last.sources_shown(now_ns) == len(last.tape.events)
-        return Stage(recorded, _step(last) + 1, in_flight=False, exact=exact)
+        return Stage(recorded, done, in_flight, exact=exact)
 
     def scope(self, recorded: RecordedThread | None) -> int:
         """The derivation scope of a recorded thread here; 0 keeps recorded ids."""
@@ -192,6 +240,15 @@ class SessionThread:
         if recorded is not None:
             self.ids[recorded.thread_id] = self.thread_id
         return IdMap(self.ids)
+
+
+def _is_over(play: Play | Update, now_ns: int) -> bool:
+    return isinstance(play, Update) or _as_recorded(play) or play.exhausted(now_ns)
+
+
+def _as_recorded(play: Play) -> bool:
+    """Whether it was cancelled by request, as in the recording: from then on, whatever its last step still shows."""
+    return play.cancel_asked_ns is not None and play.run.cancel is not None
 
 
 def _step(play: Play | Update) -> int:

@@ -15,6 +15,7 @@ from graphtape.protocol.ids import IdMap, harvest
 from graphtape.protocol.mask import is_masked, may_be, same_but_stars
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
+from graphtape.replayer.play import Play
 from graphtape.replayer.thread import SessionThread, Stage
 
 _STATE_EVENTS = frozenset(("metadata", "values", "updates", "checkpoints", "tasks", "debug", "error"))
@@ -144,9 +145,13 @@ def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:
 
 
 def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bool:
-    """Whether a read inside a run saw as much of it as has been shown here: as many events that change the state."""
-    play = thread.latest
-    if play is None or play.cancelled_ns is not None or play.rolled_back:
+    """Whether a read inside of runs saw as much of each as has been shown here: as many changes of the state."""
+    open_runs = thread.open_runs(now_ns)
+    return bool(open_runs) and all(_at_same_position(read, play, now_ns) for play in open_runs)
+
+
+def _at_same_position(read: RecordedCall, play: Play, now_ns: int) -> bool:
+    if play.cancelled_ns is not None:
         return False
     elapsed_ns = read.summary.at_ns - play.run.call.summary.at_ns
     changes = [moves_state(event.block.name or "") for event in play.tape.events]

@@ -89,7 +89,8 @@ def join_stream(turn: Turn) -> Answer:
     thread, play = found
     last_event_id = turn.asked.headers.get("last-event-id", "")
     # A run that was rolled back is gone, but what it published can still be had.
-    if play is None or (play.rolled_back and not last_event_id):
+    gone = play is not None and play.rolled_back and (not last_event_id or play.never_began(turn.now_ns))
+    if play is None or gone:
         return _no_such_run(turn)
     if play.seen.silent:
         return not_recorded(
@@ -168,9 +169,10 @@ def _late_join(turn: Turn, thread: SessionThread, head: Head) -> Reply | None:
     """The run was over when this was asked: the server looks at the thread, not at events. None if nothing shows it."""
     known, values = thread_values(thread, turn.now_ns)
     ended = [play for play in thread.ended(turn.now_ns) if isinstance(play, Play)]
-    if not ended:
+    if not ended and not thread.runs:
         return None  # a stateless run, by its hidden thread
-    value = late_answer(thread.status(turn.now_ns), ended[-1], (values or {}) if known else None, turn.now_ns)
+    last = ended[-1] if ended else thread.runs[-1]
+    value = late_answer(thread.status(turn.now_ns), last, (values or {}) if known else None, turn.now_ns)
     if value is None:
         return None
     due_ns = 0 if turn.session.options.pace.is_max else _HALF_SECOND_NS
@@ -230,7 +232,7 @@ def list_runs(turn: Turn, thread: SessionThread) -> Answer:
     if recorded is not None and not tells_otherwise(thread):
         return _as_requested(recorded, thread.runs)
     turn.session.open_deep_link(thread, turn.now_ns)
-    rows = [described_run(turn, play) for play in reversed(thread.runs)]
+    rows = [described_run(turn, play) for play in thread.newest_runs]
     wanted = turn.asked.all_of("status")
     if wanted:
         rows = [row for row in rows if row["status"] == wanted[-1]]
@@ -252,8 +254,12 @@ def cancel_run(turn: Turn) -> Answer:
         return Reply(refusal_plan(404, _NO_RUN_FOUND))
     if not _can_be_cancelled(play, turn.now_ns):
         return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
-    play.cancel(turn.now_ns, requested(rollback=turn.asked.all_of("action")[-1:] == ["rollback"]))
-    if turn.asked.flag("wait"):
+    waits = turn.asked.flag("wait")
+    play.readers += waits
+    rollback = turn.asked.all_of("action")[-1:] == ["rollback"]
+    turn.session.cancel(play, turn.now_ns, requested(rollback=rollback))
+    play.readers -= waits
+    if waits:
         locations = run_locations(play.thread_id, play.run_id, "join")
         rest_ns = max((play.cancelled_ns or 0) - turn.now_ns, 0)
         return Reply(Plan(wait_head(play.run.call, locations), 0, (Part(rest_ns, b"{}"),), rest_ns))
@@ -288,7 +294,7 @@ def cancel_runs(turn: Turn) -> Answer:
         return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
     rollback = turn.asked.all_of("action")[-1:] == ["rollback"]
     for play in able:
-        play.cancel(turn.now_ns, requested(rollback=rollback, path=MANY_RUNS))
+        turn.session.cancel(play, turn.now_ns, requested(rollback=rollback, path=MANY_RUNS))
     return Reply(json_plan(204, None, like=able[0].run.call))
 
 
@@ -309,4 +315,5 @@ def delete_run(turn: Turn) -> Answer:
         return Reply(refusal_plan(404, "Run not found"))
     play.cancel(turn.now_ns)
     play.rolled_back = True
+    turn.session.cancelled(play, turn.now_ns)
     return Reply(json_plan(204, None, like=play.run.call))

@@ -70,13 +70,13 @@ def _recorded_overview(turn: Turn) -> Reply | None:
     session = turn.session
     here = {}
     for thread in session.threads.values():
-        recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
+        recorded, done, in_flight, exact = thread.stage(turn.now_ns)
         if thread.deep and not thread.plays:
             continue
         own = recorded is not None and recorded.thread_id == thread.thread_id
         if recorded is None or not own or in_flight or not exact or any(thread.scopes.values()):
             return None
-        here[recorded.thread_id] = steps
+        here[recorded.thread_id] = done
     equal = []
     for call in session.tapes.calls:
         if call.operation is not turn.operation or not call.answered:

@@ -81,13 +81,14 @@ def start_run(turn: Turn) -> Answer:
         return not_recorded("What the run answers in the end", WAIT_HOW)
     displaced = _displaced(turn, thread) if strategy in ("interrupt", "rollback") else []
     for each in displaced:
-        each.cancel(turn.now_ns, superseded("", rollback=strategy == "rollback"))
+        turn.session.cancel(each, turn.now_ns, superseded("", rollback=strategy == "rollback"))
     play = turn.session.start(
         chosen, answer=answer, thread=thread, body=body, options=options, now_ns=turn.now_ns
     )
     for each in displaced:
-        # Only now it has an id.
-        each.cancellation = superseded(play.run_id, rollback=strategy == "rollback")
+        # Only now it has an id; and the server looks for those in its way when it has put it into its line.
+        each.cancellation = superseded(play.run_id, rollback=each.rolled_back)
+        turn.session.cancelled(each, turn.now_ns)
     play.on_disconnect = str(body.get("on_disconnect") or "continue")
     return _started(turn, chosen, play, answer)
 

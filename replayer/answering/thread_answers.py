@@ -266,7 +266,7 @@ def _count(value: Any, default: int) -> int:
 
 def update_state(turn: Turn, thread: SessionThread) -> Answer:
     """`POST /threads/{t}/state`: a recorded update of the thread it plays, the next in order first."""
-    recorded, steps, *_ = thread.stage(turn.now_ns)
+    recorded = thread.stage(turn.now_ns).recorded
     back = IdMap(thread.ids).inverse()
     body = back.apply(turn.asked.body)
     equal: list[RecordedStep] = [
@@ -277,7 +277,7 @@ def update_state(turn: Turn, thread: SessionThread) -> Answer:
     if recorded is None or not equal:
         return plain_answer(turn) or plain_miss(turn)
     positions = [recorded.steps.index(step) for step in equal]
-    position = next((one for one in positions if one >= steps), positions[0])
+    position = next((one for one in positions if one >= thread.next_step), positions[0])
     reply = recorded_answer(recorded.steps[position].call, thread, recorded)
     update = Update(position, recorded, told_of(thread, recorded, position))
     turn.session.updated(thread, update, now_ns=turn.now_ns)
@@ -357,10 +357,10 @@ def copy_thread(turn: Turn, thread: SessionThread) -> Answer:
 
 def _recorded_copy(turn: Turn, thread: SessionThread) -> RecordedCall | None:
     """The recorded copy that was made at this very stage, the next in order."""
-    recorded, steps, in_flight, exact = thread.stage(turn.now_ns)
+    recorded, done, in_flight, exact = thread.stage(turn.now_ns)
     if recorded is None or not exact:
         return None
-    equal = [call for call in recorded.copies if recorded.stage_at(call.started) == (steps, in_flight)]
+    equal = [call for call in recorded.copies if recorded.stage_at(call.started) == (done, in_flight)]
     return turn.session.next_creation(equal)
 
 

@@ -126,6 +126,8 @@ def touched(thread: SessionThread, now_ns: int) -> dict[str, Stamp]:
     """When a thread was changed on the session's clock, by the field that the server keeps it in."""
     ends: list[Stamp] = []
     for change in thread.changes:
+        if isinstance(change.what, Play) and change.what.never_began(now_ns):
+            continue
         if isinstance(change.what, Play) and change.what.finished(now_ns):
             play = change.what
             over_ns = play.over_ns if play.cancelled_ns is None else play.cancelled_ns
@@ -138,9 +140,10 @@ def touched(thread: SessionThread, now_ns: int) -> dict[str, Stamp]:
         for change in thread.changes
         if not (isinstance(change.what, Play) and change.what.found_busy)
     ]
+    said = [thread.said.at] if thread.said is not None and thread.said.status == "idle" else []
     return {
         "created_at": thread.created_at,
-        "updated_at": max([thread.created_at, *begun, *ends]),
+        "updated_at": max([thread.created_at, *begun, *ends, *said]),
         "state_updated_at": max([thread.created_at, *ends]),
     }
 

@@ -53,7 +53,7 @@ def _recorded(recorded: RecordedThread, step: int) -> tuple[bytes, EventId | Non
         if (
             read.operation is Operation.GET_STATE
             and not read.query
-            and recorded.stage_at(read.started) == (step + 1, False)
+            and recorded.stage_at(read.started) == (tuple(range(step + 1)), ())
         ):
             return orjson.dumps({"state": read.json(), "thread_id": recorded.thread_id}), None
     return None

@@ -35,7 +35,7 @@ def told_thread(
         row
         for call, row in tapes.thread_objects.get(recorded.thread_id, ())
         if recorded.stage_at(call.ended if call.operation is Operation.UPDATE_THREAD else call.started)
-        == (done, False)
+        == (done, ())
     ]
     metadata = thread_metadata(thread)
     for row in reversed(rows):

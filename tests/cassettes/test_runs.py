@@ -196,7 +196,7 @@ def test_stages(tape: Tape) -> None:
     tape.call("GET", f"{THREAD}/state", json={})
     tapes = tape.tapes()
     thread = tapes.threads[uid(1)]
-    assert [thread.stage_at(read.started) for read in thread.reads] == [(0, True), (2, False)]
+    assert [thread.stage_at(read.started) for read in thread.reads] == [((), (0,)), ((0, 1), ())]
     assert [step.run is None for step in thread.steps] == [False, True]
     assert thread.created is tapes.creations[0]
 
@@ -213,7 +213,7 @@ def test_creation_of_a_thread_that_is_there(tape: Tape) -> None:
     tapes = tape.tapes()
     thread, older = tapes.threads[uid(1)], tapes.threads[uid(9)]
     assert [call.number for call in tapes.creations] == [thread.created.number if thread.created else None]
-    assert [thread.stage_at(read.started)[0] for read in thread.reads] == [0, 1]
+    assert [thread.stage_at(read.started)[0] for read in thread.reads] == [(), (0,)]
     assert (thread.is_older, older.is_older, older.created) == (False, True, None)
 
 
@@ -289,6 +289,14 @@ def test_run_that_waits_longer(tape: Tape) -> None:
     """What is cancelled before its own delay is over never began; nothing else has to tell."""
     background(tape, after_seconds=1)
     assert tape.run().never_began
+
+
+def test_run_cancelled_in_line(tape: Tape) -> None:
+    """What is cancelled while another run of its thread goes on never began."""
+    tape.stream(EVENTS, took=500, at=0)
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(3)}, at=10)
+    tape.call("POST", f"{THREAD}/runs/{uid(3)}/cancel", at=20, status=202)
+    assert [run.never_began for run in tape.tapes().runs] == [False, True]
 
 
 @pytest.mark.parametrize("begun", [["run_attempt"], None])
@@ -421,7 +429,11 @@ def test_run_whose_recorder_was_killed(tape: Tape) -> None:
     """It is as far as its last event tells."""
     tape.stream([EVENTS[0]], None)
     (thread,) = tape.tapes().threads.values()
-    assert [thread.stage_at((1, at_ns)) for at_ns in (0, MS - 1, MS)] == [(0, True), (0, True), (1, False)]
+    assert [thread.stage_at((1, at_ns)) for at_ns in (0, MS - 1, MS)] == [
+        ((), (0,)),
+        ((), (0,)),
+        ((0,), ()),
+    ]
 
 
 def test_stream_of_another_run_proves_nothing(tape: Tape) -> None:

@@ -59,7 +59,7 @@ RECORDED_ONLY = {
     **statuses.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
-PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS}
+PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS, **statuses.PROBED_ONLY}
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 # Recorded with --widen too.
@@ -92,6 +92,8 @@ USUAL = {
     "runs by ids spelled otherwise",
     "left before its turn",
     "threads by status",
+    "ended in line, action=interrupt, stream",
+    "in place of a waiting one, interrupt",
     "patched, values unknown",
 }
 

@@ -296,6 +296,24 @@ async def test_client_leaves(kit: Any, play: Any, on_disconnect: str, status: st
         assert (await response.json())["status"] == status
 
 
+@pytest.mark.parametrize("what", ["/stream", "/wait"])
+async def test_readers_of_a_run(kit: Any, play: Any, what: str) -> None:
+    """A run in line that somebody waits for is interrupted where it would have been rolled back."""
+    clock = FakeClock(autojump=False)
+    made = recording(kit)
+    later = {**BODY, "input": "next"}
+    made.run(kit.uid(1), kit.uid(3), later)
+    client = await play(made, clock=clock)
+    await opened(client, clock, path(kit, "/stream"), BODY)
+    reader = await opened(client, clock, path(kit, what), later)
+    async with client.post(path(kit, f"/{kit.uid(3)}/cancel?action=rollback")):
+        pass
+    async with client.get(path(kit, f"/{kit.uid(3)}")) as told:
+        assert (await told.json())["status"] == "interrupted"
+    await moved(clock, kit.MS)
+    await reader.read()
+
+
 async def test_created_run_at_max_begins_when_it_is_read(kit: Any, play: Any) -> None:
     """At max a run without a POST response is played from its start by the join that reads it first."""
     client = await play(recording(kit), speed="max")

@@ -143,6 +143,20 @@ def test_rollback(kit: Any, session: Any) -> None:
     assert [frame.name for frame in stored] == ["metadata", "values"]
 
 
+def test_gone_before_its_turn(kit: Any, session: Any) -> None:
+    """Of a run that was rolled back before it began nothing can be had, not even its end."""
+    kit.ask(session, "POST", f"{run_path(kit)}/cancel?action=rollback", now_ms=1)
+    for cursor in ("", "-1"):
+        reply = kit.ask(session, "GET", f"{run_path(kit)}/stream", last_event_id=cursor, now_ms=2)
+        assert b"404: Run not found" in reply.plan.body
+
+
+def test_join_of_one_that_never_began(kit: Any, session: Any) -> None:
+    """It gets what its thread has, which is nothing before its first run has ended."""
+    kit.ask(session, "POST", f"{run_path(kit)}/cancel", now_ms=1)
+    assert kit.value(kit.ask(session, "GET", f"{run_path(kit)}/join", now_ms=2)) == {}
+
+
 def test_run_that_was_cancelled_in_the_recording(kit: Any) -> None:
     """A run that ended because it was cancelled is interrupted in the end, and can be cancelled late."""
     recording = kit.recording()
