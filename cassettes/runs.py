@@ -246,6 +246,11 @@ class RecordedRun:
         return self.call.path.startswith("/threads/")
 
     @property
+    def keeps_thread(self) -> bool:
+        """Whether its thread, which its request did not name, stays when it is over."""
+        return self.stateful or self.body.get("on_completion") == "keep"
+
+    @property
     def refused(self) -> bool:
         """Whether it started nothing that can be played: the answer is then one like any other.
 
@@ -512,7 +517,17 @@ class RecordedThread:
     def born_of_run(self) -> bool:
         """Whether its first run created it, unless it was there before the recording."""
         first = self.steps[0].run if self.steps else None
-        return first is not None and first.body.get("if_not_exists") == "create"
+        return first is not None and (first.body.get("if_not_exists") == "create" or not first.stateful)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it was there only for a run without a thread, and gone with it before anybody looked at it."""
+        return (
+            self.created is None
+            and all(step.run is not None and not step.run.keeps_thread for step in self.steps)
+            and bool(self.steps)
+            and all(read.operation is Operation.JOIN_RUN for read in self.reads)
+        )
 
     def stage_at(self, moment: Moment) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(the steps that were done, those in flight) at a moment of the recording, by their positions."""
@@ -536,6 +551,11 @@ class Tapes:
     def are_several(self) -> bool:
         """Whether an exchange's number alone does not name it."""
         return bool(self.calls) and self.calls[0].cassette is not self.calls[-1].cassette
+
+    @cached_property
+    def run_ids(self) -> frozenset[str]:
+        """The runs whose start the cassettes show."""
+        return frozenset(run.run_id for run in self.runs if run.run_id is not None)
 
     @cached_property
     def outages(self) -> frozenset[int]:
@@ -773,51 +793,83 @@ def _path_of(location: str) -> str:
 def _ids_of_run(call: RecordedCall) -> tuple[str | None, str | None]:
     """(thread id, run id) of a run-starting exchange, from its Content-Location, path or JSON answer."""
     thread_id = call.params.get("thread_id")
+    run_id = None
     found = _RUN_PATH.match(_path_of(call.headers().get("content-location", "")))
     if found:
         named = found["thread"]
-        return thread_id or (named and canonical_uuid(named)) or named, found["run"]
-    if (call.summary.status or 0) < 400 and call.summary.content_type.startswith("application/json"):
+        run_id = found["run"]
+        thread_id = thread_id or (named and canonical_uuid(named)) or named
+    if thread_id is not None and run_id is not None:
+        return thread_id, run_id
+    if not call.failed and call.summary.content_type.startswith("application/json"):
+        # The location of a run in the background names no thread, if its request did not.
         answer = call.json()
         if isinstance(answer, dict) and isinstance(answer.get("run_id"), str):
-            return thread_id or answer.get("thread_id"), answer["run_id"]
-    return thread_id, None
+            return thread_id or answer.get("thread_id"), run_id or answer["run_id"]
+    return thread_id, run_id
 
 
 def _run_done(run: RecordedRun) -> Moment:
-    """When the cassette first shows that a run was over.
+    """When a run was over, as near as the cassette shows it.
 
-    Its own stream or wait says so by ending; a run created in the background is over when a join of it ended, or at
-    the latest when the next step of its thread began.
+    Its own stream or wait says so by ending; a run created in the background is over when a join of it ended, or
+    between the last read that showed it going on and the first that did not.
     """
     if run.answer != "create" and run.call.summary.ending is Ending.COMPLETE:
         return run.call.ended
-    told = _first_terminal_read(run)
     ends = [join.ended for join in run.joins if join.summary.ending is Ending.COMPLETE]
-    if told is not None:
-        ends.append(told[0])
     shown = run.thread.run_ends.get(run.run_id or "") if run.thread is not None else None
     if shown is not None:
         ends.append(shown)
+    told, status = _told_by_reads(run, min(ends, default=None))
+    if told is not None:
+        ends.append(told)
     if not ends:
         if run.call.summary.ending is Ending.UNFINISHED and run.tape is not None:
             # Of what a killed recorder left, the last event is the end.
             return run.call.summary.recording, run.call.summary.at_ns + run.tape.end_ns
         return run.ended_by or run.call.ended
-    run.told_over = min(ends), told[1] if told is not None else ""
+    run.told_over = min(ends), status
     return min(ends)
 
 
-def _first_terminal_read(run: RecordedRun) -> tuple[Moment, str] | None:
+def _told_by_reads(run: RecordedRun, ended: Moment | None) -> tuple[Moment | None, str]:
+    """(when a run was over, if reads tell of it before its known end; its status).
+
+    It is midway between two reads, so that no other client comes just too early for the second.
+    """
     if run.thread is None or run.run_id is None:
-        return None
-    for read in run.thread.reads:
-        if (
-            read.operation is Operation.GET_RUN
-            and read.params.get("run_id") == run.run_id
-            and read.order > run.order
-        ):
-            found = read.json()
-            if isinstance(found, dict) and found.get("status") not in ("pending", "running"):
-                return read.started, str(found.get("status"))
-    return None
+        return None, ""
+    goes_on, over, status = run.call.ended, None, ""
+    for read in sorted(run.thread.reads, key=lambda read: read.order):
+        if read.order < run.order:
+            continue
+        told = _status_in(read, run.run_id)
+        if told in ("pending", "running", "busy"):
+            goes_on = max(goes_on, read.started)
+        elif told:
+            over = over or read.started
+            if read.operation is not Operation.GET_THREAD:
+                status = told
+                break
+    if over is None or (ended is not None and ended <= over):
+        return None, status
+    if run.ended_by is not None:
+        return min(over, run.ended_by), status
+    if over[0] != goes_on[0]:
+        return over, status
+    return (over[0], (min(goes_on[1], over[1]) + over[1]) // 2), status
+
+
+def _status_in(read: RecordedCall, run_id: str) -> str:
+    """What a read says of the status of a run or, if it says more, of its whole thread; empty if nothing."""
+    if read.operation is Operation.GET_RUN and read.params.get("run_id") != run_id:
+        return ""
+    if read.operation not in (Operation.GET_RUN, Operation.LIST_RUNS, Operation.GET_THREAD):
+        return ""
+    rows = [
+        row
+        for row in _rows(read.json())
+        if read.operation is not Operation.LIST_RUNS or row.get("run_id") == run_id
+    ]
+    return str(rows[0].get("status") or "") if rows else ""

@@ -41,6 +41,9 @@ def _edits(text: str, start: int, runs: WideRuns) -> list[Edit]:
         return []
     if "status" in found and text[found["status"].start : found["status"].end].strip('"') in _ENDED:
         run.is_done = True
+    if run.thread_id is None and "thread_id" in found:
+        # Its request named no thread; by this one it can be listed and followed from now on.
+        run.thread_id = text[found["thread_id"].start : found["thread_id"].end].strip('"')
     values = {
         "stream_mode": run.shown_modes,
         "subgraphs": "true" if run.asked.subgraphs else "false",

@@ -257,7 +257,10 @@ class Widener:
 
     def _run_objects(self, found: Resolved, target: str, headers: Headers) -> Shape | None:
         run_id, thread_id = found.params.get("run_id"), found.params["thread_id"]
-        if not (self._runs.get(run_id) if run_id is not None else self._runs.of_thread(thread_id)):
+        known = (
+            self._runs.may_be_of_thread(thread_id) if run_id is None else self._runs.get(run_id) is not None
+        )
+        if not known:
             return None
         sent = _replaced(headers, {b"accept-encoding": b"identity"})
         return _Shape(target, sent, client=headers, whole=self._narrow_runs)

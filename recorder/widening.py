@@ -109,7 +109,7 @@ class WideRun:
 
     run_id: str
     thread_id: str | None
-    """None for a run without a thread."""
+    """None for a run whose request named none, until an answer does."""
     wide: StreamOptions
     asked: StreamOptions
     shown_modes: str
@@ -191,8 +191,12 @@ class WideRuns:
         return run
 
     def of_thread(self, thread_id: str) -> list[WideRun]:
-        """The widened runs of a thread, in the order of their last use."""
+        """The widened runs that are known to be of a thread, in the order of their last use."""
         return [run for run in self._runs.values() if run.thread_id == thread_id]
+
+    def may_be_of_thread(self, thread_id: str) -> bool:
+        """Whether a widened run is of a thread, or of one that is not known."""
+        return any(run.thread_id in (None, thread_id) for run in self._runs.values())
 
     def saw_id(self, event_id: str) -> None:
         """An event with this id has just come."""

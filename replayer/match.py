@@ -142,6 +142,12 @@ class Matcher:
             # A thread without runs starts a recorded conversation, it does not enter one in the middle.
             others.sort(key=lambda run: run.step != 0)
         others.sort(key=lambda run: used.get(run.order, 0))
+        if not query.stateful:
+            keeps = query.body.get("on_completion") == "keep"
+            others.sort(key=lambda run: run.keeps_thread is not keeps)
+        if query.thread is None and query.origin is not None:
+            # What began in the thread whose creation this one has, begins here, however many clients began it before.
+            others.sort(key=lambda run: run.thread is not query.origin or run.step != 0)
         if self.broken_last:
             again = others[:_LOOKED_THROUGH]
             redone = {run for run in again if self._is_redone(run, again)}

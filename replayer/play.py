@@ -25,6 +25,7 @@ from graphtape.replayer.viewed import SeenFrame, Viewed
 
 END_OF_TIME_NS = 1 << 62
 """Later than any due time: what a run will have shown in the end."""
+_LONGEST_WAIT_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,12 +299,19 @@ class Play:
         if self.cancel_asked_ns is not None and now_ns >= self.cancel_asked_ns:
             return "interrupted"
         if not self.finished(now_ns):
-            begun = self.begun if self.pace.is_max else now_ns >= self.started_ns
+            begun = self.begun if self.pace.is_max else now_ns >= self.started_ns + self._wait_ns()
             return "running" if self.sources_shown(now_ns) or (self.seen.silent and begun) else "pending"
         if self.error(now_ns) is not None:
             return "error"
         told = self.run.told_over[1] if self.run.told_over is not None and not self.tape.whole else ""
         return told or ("interrupted" if self.run.cancelled else "success")
+
+    def _wait_ns(self) -> int:
+        """How long its client wants it to wait, where no event tells how long it did."""
+        wait_s = self.body.get("after_seconds") if self.seen.silent else None
+        if not isinstance(wait_s, int | float):
+            return 0
+        return self.pace.schedule([int(min(max(wait_s, 0), _LONGEST_WAIT_S) * 1e9)])[0]
 
     def error(self, now_ns: int) -> dict[str, Any] | None:
         """The payload of the run's `error` event, if it has been shown."""

@@ -18,7 +18,9 @@ from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes, created_t
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions
+from graphtape.protocol.operations import Kind
 from graphtape.replayer.cancelling import Cancellation
+from graphtape.replayer.changes import Changes, nth_or_last
 from graphtape.replayer.faults import NO_FAULTS, Breaker, Faults
 from graphtape.replayer.framed import Blocks
 from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
@@ -79,6 +81,7 @@ class Session:
         self._used: Counter[int] = Counter()
         self._plain: Counter[tuple[object, ...]] = Counter()
         self._asked: Counter[tuple[object, ...]] = Counter()
+        self._changes = Changes(tapes.calls)
         self._streamed: Counter[tuple[str, str]] = Counter()
         self._naming = Naming()
         self._views = Views(unique_ids=options.ids == "unique")
@@ -194,7 +197,7 @@ class Session:
             self._used_thread(thread_id)
             return self.threads[thread_id]
         recorded = self.tapes.threads.get(thread_id)
-        if recorded is None or thread_id in self.deleted:
+        if recorded is None or recorded.is_passing or thread_id in self.deleted:
             return None
         # A thread older than the recording starts where the recording found it; a deep link shows where it ended.
         deep = recorded.created is not None or all(
@@ -328,6 +331,8 @@ class Session:
         """Play what was chosen; behind the thread's open runs, if there are any."""
         run = chosen.match.run
         self._begun += 1
+        if thread is None and body.get("on_completion") == "keep":
+            thread = self._left_behind(run, now_ns)
         if thread is not None:
             self._forget_past(thread)
         played = thread.plays if thread is not None else []
@@ -342,6 +347,7 @@ class Session:
         open_runs = thread.open_runs(now_ns) if thread is not None else []
         after = open_runs[-1] if open_runs else None
         hidden_thread = ids.pairs.get(run.thread_id or "", run.thread_id)
+        hidden_thread = hidden_thread or derive(FIRST_ID, run.order, self._begun, 1)
         play = Play(
             run=run,
             seen=chosen.seen,
@@ -362,6 +368,7 @@ class Session:
         )
         self.runs[run_id] = play
         self._settling.add(play, now_ns)
+        self._changes.played(run.call)
         if thread is not None:
             thread.plays.append(play)
             thread.changes.append(Change(self.stamp(now_ns), play))
@@ -391,6 +398,15 @@ class Session:
         )
         thread.said = Said("busy" if play.rolled_back else "idle", self.stamp(now_ns), others)
 
+    def _left_behind(self, run: RecordedRun, now_ns: int) -> SessionThread:
+        """The thread that a run without one leaves behind, if it is to be kept."""
+        thread_id = self._new_thread_id(run.thread_id or FIRST_ID)
+        thread = SessionThread(thread_id, run.thread, None, {}, self.stamp(now_ns), born_of_run=True)
+        self._forget_past(self.threads.get(thread_id))
+        self.threads[thread_id] = thread
+        self._used_thread(thread_id)
+        return thread
+
     def complete_unwatched(self, thread: SessionThread) -> None:
         """At `max` a run that nobody streams is over as soon as somebody asks."""
         for play in thread.runs:
@@ -413,9 +429,15 @@ class Session:
     # --- plain calls ---
 
     def nth(self, key: tuple[object, ...], equal: list[RecordedCall]) -> RecordedCall:
-        """The n-th equal request gets the n-th recording, then they start again."""
-        call = equal[self._plain[key] % len(equal)]
-        self._plain[key] += 1
+        """The n-th equal request gets the n-th recording, then they start again; or what is true between changes."""
+        call = self._changes.read(key, equal)
+        if call is None:
+            position = self._plain[key]
+            self._plain[key] += 1
+            # A run that is over stays so.
+            reads = equal[0].route is not None and equal[0].route.kind in (Kind.READS_RUN, Kind.READS_THREAD)
+            call = nth_or_last(equal, position) if reads else equal[position % len(equal)]
+        self._changes.played(call)
         return call
 
     def times_asked(self, key: tuple[object, ...]) -> int:

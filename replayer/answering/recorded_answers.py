@@ -15,6 +15,7 @@ from graphtape.protocol.ids import IdMap, harvest
 from graphtape.protocol.mask import is_masked, may_be, same_but_stars
 from graphtape.replayer.answering.answers import Reply, Turn
 from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
+from graphtape.replayer.changes import nth_or_last
 from graphtape.replayer.play import Play
 from graphtape.replayer.thread import SessionThread, Stage
 
@@ -105,17 +106,11 @@ def recorded_thread_stream(turn: Turn, thread: SessionThread) -> RecordedCall | 
 def _next_of(
     equal: Sequence[RecordedCall], thread: SessionThread, key: tuple[object, ...]
 ) -> RecordedCall | None:
-    """The last one serves all later ones: at a stage that lasts, clients read as often as they like.
-
-    Of failures only if there is nothing else: what failed once, like a gateway that was gone, does not fail for ever.
-    """
+    """The last one serves all later ones: at a stage that lasts, clients read as often as they like."""
     if not equal:
         return None
-    position = thread.reads[key]
     thread.reads[key] += 1
-    if position < len(equal):
-        return equal[position]
-    return next((call for call in reversed(equal) if not call.failed), equal[-1])
+    return nth_or_last(equal, thread.reads[key] - 1)
 
 
 def _read_at(turn: Turn, thread: SessionThread, stage: Stage) -> Reply | None:

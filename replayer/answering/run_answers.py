@@ -24,6 +24,7 @@ from graphtape.replayer.answering.answers import (
     refused_body,
 )
 from graphtape.replayer.answering.describing import WAIT_HOW, described_run
+from graphtape.replayer.answering.plain import plain_answer
 from graphtape.replayer.answering.recorded_answers import (
     broken_note,
     recorded_answer,
@@ -66,7 +67,7 @@ _NO_RUN_TO_CANCEL = (
 
 
 def find_run(turn: Turn) -> tuple[SessionThread | None, Play | None] | Reply:
-    """The thread and run of a path, or the 422 for ids that are no UUIDs."""
+    """The thread and run of a path; or the 422 for ids that are no UUIDs, or what was recorded of an older run."""
     thread_id, run_id = turn.params.get("thread_id", ""), turn.params.get("run_id", "")
     if canonical_uuid(thread_id) is None:
         return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
@@ -78,6 +79,11 @@ def find_run(turn: Turn) -> tuple[SessionThread | None, Play | None] | Reply:
     play = turn.session.runs.get(run_id)
     if play is not None and play.thread_id not in (None, thread_id):
         play = None
+    if play is None and run_id not in turn.session.tapes.run_ids:
+        # It was there before the recording, or a batch started it.
+        recorded = plain_answer(turn)
+        if recorded is not None:
+            return recorded
     return thread, play
 
 

@@ -331,11 +331,11 @@ def test_displaced_run(tape: Tape) -> None:
 
 
 def test_end_of_a_background_run(tape: Tape) -> None:
-    """A background run is over when a join of it ended, or when a read first shows it."""
+    """A background run is over when a join of it ended, or between a read of it going on and one of it over."""
     tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
     tape.call("GET", RUN, json={"status": "running"})
     tape.call("GET", RUN, json={"status": "success"}, at=50)
-    assert tape.run().done == (1, 50 * MS)
+    assert tape.run().done == (1, 30 * MS + MS // 2)
 
 
 def test_what_was_never_answered(tape: Tape) -> None:
@@ -489,3 +489,26 @@ def test_reads_that_failed(tape: Tape) -> None:
         500,
         429,
     ]
+
+
+def test_threads_of_stateless_runs(tape: Tape) -> None:
+    """A thread that nobody looked at has gone with its run; one that was kept was born of it."""
+    for number, more in ((1, {}), (3, {"on_completion": "keep"})):
+        made = {"run_id": uid(number + 1), "thread_id": uid(number)}
+        tape.call("POST", "/runs", {**BODY, **more}, json=made, location=f"/runs/{uid(number + 1)}")
+        tape.call("GET", f"/threads/{uid(number)}/runs/{uid(number + 1)}/join", json=1)
+    tapes = tape.tapes()
+    assert [run.thread_id for run in tapes.runs] == [uid(1), uid(3)]
+    passing, kept = tapes.threads[uid(1)], tapes.threads[uid(3)]
+    assert (passing.is_passing, kept.is_passing) == (True, False)
+    assert (kept.born_of_run, kept.is_older) == (True, False)
+
+
+def test_end_told_by_other_reads(tape: Tape) -> None:
+    """The list of runs and the thread tell of it too; a join that ended before knows better."""
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
+    tape.call("GET", THREAD, json={"status": "busy"}, at=20)
+    tape.call("GET", f"{THREAD}/runs", json=[{"run_id": uid(9), "status": "success"}], at=30)
+    tape.call("GET", THREAD, json={"status": "error"}, at=40)
+    tape.call("GET", f"{THREAD}/runs", json=[{"run_id": uid(2), "status": "error"}], at=50)
+    assert (tape.run().done, tape.run().told_over) == ((1, 30 * MS), ((1, 30 * MS), "error"))

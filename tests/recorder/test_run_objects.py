@@ -46,6 +46,18 @@ def test_a_list() -> None:
     assert narrowed_runs(b"[]", runs) == b"[]"
 
 
+def test_a_run_whose_request_named_no_thread() -> None:
+    """Until an answer names its thread it may be of any; what is listed of that thread is narrowed too."""
+    request = widened(b'{"assistant_id":"a"}')
+    assert request is not None
+    runs = WideRuns(lambda: 0)
+    runs.started(None, request, b"/runs/r")
+    assert runs.may_be_of_thread("t")
+    narrowed_runs(b'{"run_id":"r","thread_id":"t","status":"pending","kwargs":{}}', runs)
+    assert [run.run_id for run in runs.of_thread("t")] == ["r"]
+    assert (runs.may_be_of_thread("t"), runs.may_be_of_thread("other")) == (True, False)
+
+
 @pytest.mark.parametrize("status", ["success", "error", "interrupted"])
 def test_a_run_that_has_ended(status: str) -> None:
     """Its status is a witness."""

@@ -274,3 +274,37 @@ def test_read_after_a_cancel(kit: Any, now_ms: int) -> None:
     kit.ask(session, "POST", f"{run_path(kit)}/cancel", now_ms=25)
     state = kit.ask(session, "GET", f"/threads/{kit.uid(1)}/state", now_ms=now_ms)
     assert kit.value(state) == {"stage": "cancelled"}
+
+
+def test_run_that_was_there_before_the_recording(kit: Any) -> None:
+    """What was recorded of it is played, the last answer for ever; nobody else's is."""
+    recording = kit.recording()
+    base = f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}"
+    for status in ("running", "success"):
+        recording.json("GET", base, {"run_id": kit.uid(2), "status": status})
+    recording.json("GET", f"{base}/join", {"n": 1})
+    session = kit.session(recording)
+    statuses = [kit.value(kit.ask(session, "GET", base))["status"] for _ in range(4)]
+    assert statuses == ["running", "success", "success", "success"]
+    assert kit.value(kit.ask(session, "GET", f"{base}/join")) == {"n": 1}
+    assert kit.ask(session, "GET", base.replace(kit.uid(2), kit.uid(3))).plan.head.status == 404
+
+
+def test_background_run_that_waits(kit: Any) -> None:
+    """A run that nobody streamed is pending as long as its client wanted it to wait, and is cancelled with others."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "input": "hi", "after_seconds": 5}
+    made = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending"}
+    recording.json("POST", f"/threads/{thread_id}/runs", made, body)
+    recording.json(
+        "GET", f"/threads/{thread_id}/runs/{kit.uid(2)}", {**made, "status": "success"}, start_ms=9000
+    )
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs", body)
+    path = f"/threads/{thread_id}/runs/{kit.uid(2)}"
+    assert kit.value(kit.ask(session, "GET", path, now_ms=2000))["status"] == "pending"
+    cancel = kit.ask(session, "POST", "/runs/cancel", {"status": "pending"}, now_ms=3000)
+    assert cancel.plan.head.status == 204
+    assert kit.value(kit.ask(session, "GET", path, now_ms=3001))["status"] == "interrupted"

@@ -214,3 +214,41 @@ def test_incomplete_run_blocks_nothing(kit: Any) -> None:
     path = f"/threads/{kit.uid(1)}/runs/stream"
     kit.ask(session, "POST", path, BODY, now_ms=0)
     assert kit.ask(session, "POST", path, BODY, now_ms=100).play.started_ns == 100 * kit.MS
+
+
+def test_thread_that_a_run_leaves_behind(kit: Any) -> None:
+    """A stateless run that is to keep its thread leaves one to each client; others leave none."""
+    recording = kit.recording()
+    for number, more in ((1, {"on_completion": "keep"}), (3, {})):
+        location = f"/threads/{kit.uid(number)}/runs/{kit.uid(number + 1)}".encode()
+        recording.call(
+            "POST", "/runs/wait", {**BODY, **more},
+            headers=((b"content-type", b"application/json"), (b"content-location", location)),
+            reads=[(1, b'{"n":1}')],
+        )  # fmt: skip
+        recording.json("GET", location.decode(), {"run_id": kit.uid(number + 1), "status": "success"})
+    session = kit.session(recording, speed="max")
+    for _ in range(3):
+        play = kit.ask(session, "POST", "/runs/wait", {**BODY, "on_completion": "keep"}).play
+        play.complete()
+        thread_id = play.thread_id
+        assert kit.value(kit.ask(session, "GET", f"/threads/{thread_id}"))["thread_id"] == thread_id
+        run = kit.value(kit.ask(session, "GET", f"/threads/{thread_id}/runs/{play.run_id}"))
+        assert run["run_id"] == play.run_id
+    assert play.thread_id != kit.uid(1)
+
+
+def test_parallel_conversations_begin_where_theirs_began(kit: Any) -> None:
+    """Two clients at once that say the same again and again both get the recorded conversation from its beginning."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    for number in (2, 3):
+        recording.run(thread_id, kit.uid(number), BODY)
+    session = kit.session(recording)
+    threads = [kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"] for _ in range(2)]
+    played = [
+        kit.ask(session, "POST", f"/threads/{one}/runs/stream", BODY).play.run.step
+        for _ in range(2)
+        for one in threads
+    ]
+    assert played == [0, 0, 1, 1]
