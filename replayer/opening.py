@@ -31,8 +31,8 @@ def _parts(cassette: Cassette) -> Iterator[str]:
         yield f"nothing after byte {cassette.torn_at} could be read"
     if numbers:
         yield (
-            f"{_named(numbers)} without an end: what was recorded of it is played, then the connection breaks, unless "
-            "another exchange holds the rest"
+            f"{_named(numbers)} without an end: where nothing equal is whole, what was recorded of it is played, then "
+            "the connection breaks, unless another exchange holds the rest"
         )
     if not cassette.exchanges:
         yield "it holds no exchange, so there is nothing to replay"

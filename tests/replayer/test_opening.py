@@ -40,9 +40,9 @@ def test_killed_recorder(kit: Any, notes: Any) -> None:
     path = made.close(finished=False)
     size = path.stat().st_size
     told = (
-        "; exchange 2 without an end: what was recorded of it is played, then the connection breaks, unless another "
-        "exchange holds the rest; graphtape verify a.tape says what is whole, graphtape record URL -o a.tape --append "
-        "records on"
+        "; exchange 2 without an end: where nothing equal is whole, what was recorded of it is played, then the "
+        "connection breaks, unless another exchange holds the rest; graphtape verify a.tape says what is whole, "
+        "graphtape record URL -o a.tape --append records on"
     )
     unfinished = "a.tape: unfinished: its recorder was killed, or is still recording"
     assert notes(path) == [unfinished + told]
