@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -50,10 +50,23 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            example = (self.epilog or "").strip().partition("\n")[0]
+            raise click.UsageError(f"{error.format_message()} For example: {example}", ctx) from None
+        except click.NoSuchOption as error:
+            for choice, meant in self._choices(error.option_name.lstrip("-")):
+                raise click.UsageError(f"No such option '--{choice}'. Did you mean '{meant}'?", ctx) from None
+            raise
         except click.UsageError as error:
             if error.ctx is None:  # of an option without its value: click says it without the usage
                 raise click.UsageError(error.message, ctx) from None
             raise
+
+    def _choices(self, word: str) -> Iterator[tuple[str, str]]:
+        """The options that take this word: `strict` and `--match strict`."""
+        for parameter in self.params:
+            if isinstance(parameter.type, click.Choice) and word in parameter.type.choices:
+                yield word, f"{parameter.opts[0]} {word}"
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
@@ -160,7 +173,8 @@ class NewFile(click.Path):
     """A file that is to be written."""
 
     def __init__(self) -> None:
-        super().__init__(dir_okay=False)
+        # Whether it may be read and written is told, with its reason, when it is opened.
+        super().__init__(dir_okay=False, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
@@ -169,6 +183,10 @@ class NewFile(click.Path):
             # It is also read, and masked in place; click would make a file of that name.
             self.fail(
                 "a cassette is not written to standard output; name a file, such as chat.tape", param, ctx
+            )
+        if Path(value).is_dir():
+            self.fail(
+                f"{value} is a directory; name a file in it, such as {Path(value) / 'chat.tape'}", param, ctx
             )
         return super().convert(value, param, ctx)
 

@@ -54,7 +54,7 @@ class DamagedCassette(CassetteError):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, offset: int, reason: str) -> None:
-        super().__init__(path, f"damaged at byte {offset}: {reason}")
+        super().__init__(path, f"damaged at byte {offset}: {reason}; restore the file from a copy")
         self.offset = offset
         self.reason = reason
 

@@ -82,7 +82,7 @@ def format_ended(exchange: ExchangeCapture) -> str:
     if exchange.ending is not None and exchange.ending is not Ending.COMPLETE:
         parts.append(_ENDING_WORDS[exchange.ending])
         if exchange.detail:
-            parts.append(f"({plain(exchange.detail, 160)})")
+            parts.append(f"({plain(exchange.detail, 300)})")
     return "  ".join(parts)
 
 

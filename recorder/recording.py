@@ -31,7 +31,7 @@ from graphtape.recorder.proxy import Proxy
 from graphtape.recorder.shaping import Shaper, make_shaper
 from graphtape.recorder.syncing import DiskSync
 from graphtape.recorder.turn import FlushTurn
-from graphtape.recorder.upstream import Upstream, parse_upstream
+from graphtape.recorder.upstream import BadUpstream, Upstream, parse_upstream
 
 DEFAULT_PORT = 2025
 
@@ -56,7 +56,7 @@ class RecordingReport:
     @property
     def next_command(self) -> str:
         """What to type next."""
-        verb = "replay" if self.exchanges else "ls"
+        verb = "replay" if self.exchanges > self.unfinished else "ls"
         return f"graphtape {verb} {shlex.quote(self.path)}"
 
     def __str__(self) -> str:
@@ -152,6 +152,7 @@ class Recorder:
     async def __aenter__(self) -> Self:
         sockets = await self._bind()
         try:
+            self._refuse_itself(sockets)
             await self._start(sockets)
         except BaseException:
             for sock in sockets:
@@ -214,6 +215,18 @@ class Recorder:
             raise CannotListen(f"cannot listen on {self._host}: no such address on this machine")
         return sockets
 
+    def _refuse_itself(self, sockets: list[socket.socket]) -> None:
+        """A recorder in front of itself would forward every request to itself, without end."""
+        host, port = self._target.host.lower(), self._target.port
+        meant = {"127.0.0.1", "::1"} if host == "localhost" else {host}
+        bound = {sock.getsockname()[0] for sock in sockets}
+        everywhere = not bound.isdisjoint({"0.0.0.0", "::"}) and is_loopback_host(host)  # noqa: S104 - only looked for
+        if port == self._port and (everywhere or host == self._host or not meant.isdisjoint(bound)):
+            raise BadUpstream(
+                f"the upstream {self._target.url} is where this recorder listens; give it the address of the server "
+                "(langgraph dev listens on port 2024), or another --port"
+            )
+
     def _cannot_listen(self, error: OSError) -> CannotListen:
         place = f"{self._host}:{self._port}"
         if error.errno == errno.EADDRINUSE:
@@ -225,7 +238,10 @@ class Recorder:
             return CannotListen(
                 f"{place} needs rights that you do not have; choose a port above 1023 with --port N"
             )
-        return CannotListen(f"cannot listen on {place}: {error.strerror or error}")
+        return CannotListen(
+            f"cannot listen on {place}: {error.strerror or error}; "
+            "give --host an address of this machine, e.g. 127.0.0.1"
+        )
 
     async def _start(self, sockets: list[socket.socket]) -> None:
         # The cassette is created only now: a port in use leaves no empty file behind.

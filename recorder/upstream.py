@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import ssl
 import urllib.request
 from collections import deque
@@ -30,6 +31,7 @@ _IDLE_S = 3.0
 """How long an unused connection is kept: less than the 5 s after which uvicorn and Node close theirs, so that no
 request is sent into a connection that is just being closed."""
 
+_HALF_A_SCHEME = re.compile(r"https?:(?!//)", re.IGNORECASE)
 _IDLE_CONNECTIONS = 128
 
 
@@ -65,6 +67,8 @@ def parse_upstream(url: str) -> Target:
     """
     text = url if "://" in url else f"http://{url}"
     try:
+        if _HALF_A_SCHEME.match(url):
+            raise ValueError("a slash is missing")
         parts = urlsplit(text)
         port = parts.port
         host = (
@@ -154,10 +158,14 @@ class Upstream:
                 "is the address right, and is it reachable from here?",
             ) from None
         except ssl.SSLError as error:
+            next_step = (
+                "set SSL_CERT_FILE to a file with the certificate authority, if it is a private one"
+                if isinstance(error, ssl.SSLCertVerificationError)
+                else "if it speaks plain http, start the recorder with http:// in place of https://"
+            )
             raise UpstreamFailed(
                 502,
-                f"graphtape could not make a secure connection to {self.target.url} ({words_of(error)}); "
-                "set SSL_CERT_FILE to a file with the certificate authority, if it is a private one",
+                f"graphtape could not make a secure connection to {self.target.url} ({words_of(error)}); {next_step}",
             ) from None
         except (OSError, UnicodeError) as error:
             raise UpstreamFailed(

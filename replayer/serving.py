@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -37,7 +38,9 @@ class CannotListen(GraphtapeError):
         elif isinstance(error, OverflowError):
             text = f"port {port} is no port; choose one from 0 to 65535 with --port"
         else:
-            text = f"cannot listen on {host}:{port}: {error.strerror or error}; check --host and --port"
+            # The loop's words repeat the address as Python writes it.
+            why = os.strerror(number) if number is not None and number > 0 else error.strerror or error
+            text = f"cannot listen on {host}:{port}: {why}; give --host an address of this machine, e.g. 127.0.0.1"
         super().__init__(text)
 
 

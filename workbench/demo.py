@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import os
 import shlex
 import shutil
 import tempfile
@@ -94,6 +95,8 @@ def run_demo(
         raise GraphtapeError(f"{keep} exists already; give --keep another name, or remove it first")
     if keep is not None and not Path(keep).parent.is_dir():
         raise GraphtapeError(f"{keep}: its directory does not exist; make it first")
+    if keep is not None and not os.access(Path(keep).parent, os.W_OK):
+        raise GraphtapeError(f"{keep}: no permission to write it; give --keep another name")
     screen = Screen(out, width, paint or Paint())
     source = sample or sample_path()
     with tempfile.TemporaryDirectory(prefix="graphtape-demo-") as folder:

@@ -121,13 +121,15 @@ def replay_until_stopped(
     from graphtape.protocol.access import is_loopback_host  # noqa: PLC0415
     from graphtape.replayer import run  # noqa: PLC0415
 
-    if not is_loopback_host(host) and not quiet:
-        warning = f"{host} is not a loopback address: whoever reaches this machine can read the cassettes"
-        print(f"graphtape: {warning}", file=sys.stderr, flush=True)
+    def listening(line: str) -> None:
+        if not is_loopback_host(host) and not quiet:
+            warning = f"{host} is not a loopback address: whoever reaches this machine can read the cassettes"
+            print(f"graphtape: {warning}", file=sys.stderr, flush=True)
+        announce(line)
 
     async def serve(stop: asyncio.Event) -> None:
         await run(
-            paths, host=host, announce=announce, log=None if quiet else sys.stderr, stop=stop, **options
+            paths, host=host, announce=listening, log=None if quiet else sys.stderr, stop=stop, **options
         )
 
     run_until_stopped(serve)

@@ -17,7 +17,10 @@ from graphtape.protocol.errors import GraphtapeError
 
 MESSAGES: list[tuple[CassetteError, str]] = [
     (CassetteError("a.tape", "why"), "a.tape: why"),
-    (DamagedCassette("a.tape", offset=9, reason="why"), "a.tape: damaged at byte 9: why"),
+    (
+        DamagedCassette("a.tape", offset=9, reason="why"),
+        "a.tape: damaged at byte 9: why; restore the file from a copy",
+    ),
     (
         CassetteExists("a.tape"),
         "a.tape: exists already; use --append to continue it, --overwrite to replace it",

@@ -132,12 +132,18 @@ def test_version(run: Run) -> None:
         ("show one.tape --raw --json", "give one of them"),
         ("show two.tape --json", "two.tape holds 2 exchanges: which one?"),
         ("record http://x -o x.tape --append --overwrite", "give one of them"),
-        ("record http://x", "Missing option '-o'"),
-        ("record http://x -o .", "is a directory"),
+        (
+            "record http://x",
+            "Missing option '-o' / '--output'. For example: graphtape record http://127.0.0.1:2024 -o chat.tape",
+        ),
+        ("record http://x -o .", ". is a directory; name a file in it, such as chat.tape"),
+        ("demo --keep /", "/ is a directory; name a file in it, such as /chat.tape"),
         ("replay one.tape --speed fast", "'fast' is no speed"),
         ("replay one.tape --speed 0", "'0' is no speed"),
         ("replay one.tape --speed nan", "'nan' is no speed"),
         ("replay one.tape --idle-limit -1", "'-1' is no number of seconds"),
+        ("replay one.tape --strict", "No such option '--strict'. Did you mean '--match strict'?"),
+        ("replay one.tape --unique", "No such option '--unique'. Did you mean '--ids unique'?"),
         ("replay one.tape --match fuzzy", "'strict', 'nearest'"),
         (
             "replay one.tape --cut-after five",
@@ -169,7 +175,8 @@ def test_version(run: Run) -> None:
         ("record ftp://x -o x.tape", "the upstream 'ftp://x' is no http or https URL"),
         ("ls ''", "the name of a cassette is empty"),
         ("help", "Help is an option: graphtape --help"),
-        ("diff one.tape", "Missing argument 'B'"),
+        ("diff one.tape", "Missing argument 'B'. For example: graphtape diff before.tape after.tape"),
+        ("replay", "Missing argument 'FILE...'. For example: graphtape replay chat.tape"),
     ],
 )
 def test_mistyped(line: str, words: str, run: Run) -> None:

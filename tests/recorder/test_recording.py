@@ -13,6 +13,7 @@ from graphtape.cassettes.errors import CassetteExists
 from graphtape.cassettes.redaction.values import RedactionError
 from graphtape.protocol.errors import GraphtapeError
 from graphtape.recorder import CannotListen, record
+from graphtape.recorder.upstream import BadUpstream
 
 pytestmark = pytest.mark.slow  # sockets and processes: not for `make test-unit`
 
@@ -91,9 +92,48 @@ async def test_port_in_use(tmp_path: Any) -> None:
     assert not (tmp_path / "x.tape").exists()
 
 
+@pytest.mark.parametrize(
+    ("host", "upstream"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "localhost"),
+        ("localhost", "LOCALHOST"),
+        ("0.0.0.0", "127.0.0.1"),
+    ],
+)
+async def test_a_recorder_in_front_of_itself(tmp_path: Any, host: str, upstream: str) -> None:
+    """It would ask itself without end: the port of the recorder was given for that of the server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(BadUpstream, match="where this recorder listens"):
+        await run(f"http://{upstream}:{port}", tmp_path / "x.tape", host=host, port=port)
+    assert not (tmp_path / "x.tape").exists()
+
+
+async def test_a_server_with_the_same_port_elsewhere(tmp_path: Any) -> None:
+    """The port alone is no sign: another address of this machine may have a server there."""
+    try:
+        server = socket.create_server(("127.0.0.2", 0))
+    except OSError:
+        pytest.skip("only one loopback address here")
+    with server:
+        port = server.getsockname()[1]
+        _, lines, _ = await run(f"http://127.0.0.2:{port}", tmp_path / "x.tape", port=port)
+    assert lines == [f"graphtape: listening on http://127.0.0.1:{port}"]
+
+
+async def test_nothing_to_replay(tmp_path: Any) -> None:
+    """A recording in which no upstream answered is to be looked at, not replayed."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    report, _, shown = await run(f"http://127.0.0.1:{port}", tmp_path / "x.tape", get)
+    assert report.exchanges == 1
+    assert "graphtape: next: graphtape ls" in shown
+
+
 async def test_host_that_is_not_here(tmp_path: Any) -> None:
     """An address of another machine."""
-    with pytest.raises(CannotListen, match=r"203\.0\.113\.1"):
+    with pytest.raises(CannotListen, match=r"203\.0\.113\.1.*give --host an address of this machine"):
         await run("http://h", tmp_path / "x.tape", host="203.0.113.1")
 
 

@@ -51,6 +51,8 @@ def test_upstream_urls(url: Any, shown: Any, prefix: Any, host_header: Any) -> N
         "http://h/a b",
         "http://h/é",
         "http://[::1",
+        "http:/h:1",
+        "HTTPS:h",
     ],
 )
 def test_urls_that_are_none(url: Any) -> None:
@@ -155,6 +157,25 @@ async def _answer(reader: Any, writer: Any) -> None:
         pass
     finally:
         writer.close()
+
+
+@pytest.mark.slow
+async def test_https_where_http_is_spoken(rig: Any) -> None:
+    """The 502 says so; a certificate is not what is missing."""
+
+    async def plain(reader: Any, writer: Any) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, rig(None, url=url) as r:
+        client = await r.get("/")
+        assert (await client.head()).startswith(b"HTTP/1.1 502 ")
+        answer = await client.until(b"}")
+        assert b"with http:// in place of https://" in answer
+        assert b"SSL_CERT_FILE" not in answer
 
 
 @pytest.mark.slow

@@ -78,7 +78,12 @@ def test_port_in_use(cassette: Any) -> None:
     ("host", "port", "words"),
     [
         ("127.0.0.1", 70000, "is no port"),
-        ("no.such.name.invalid", 0, "cannot listen on no.such.name.invalid"),
+        (
+            "no.such.name.invalid",
+            0,
+            "cannot listen on no.such.name.invalid.*; give --host an address of this machine",
+        ),
+        ("203.0.113.1", 8123, r"cannot listen on 203\.0\.113\.1:8123: [^()]*; give --host an address"),
     ],
 )
 async def test_address_that_is_none(cassette: Any, host: str, port: int, words: str) -> None:

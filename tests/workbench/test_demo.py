@@ -51,6 +51,13 @@ def test_small_cassette(kit: Any) -> None:
     assert lines[-1].endswith("a.tape 3")
 
 
+def test_a_place_where_nothing_may_be_written(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before the demo runs, not behind it (denied here by hand: root may write everywhere)."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(GraphtapeError, match="no permission to write it; give --keep another name"):
+        played(kit.write(kit.info()), keep=str(kit.folder / "kept.tape"))
+
+
 def test_nothing_is_left_behind(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporary files are gone; the cassette stays only where it was asked for."""
     sample = kit.write(kit.info())

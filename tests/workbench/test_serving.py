@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -81,8 +82,15 @@ class Cycle:
 
 
 def test_open_to_the_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A replay that others can reach is warned about, unless it is to be quiet."""
-    monkeypatch.setattr(serving, "run_until_stopped", lambda _: None)
+    """A replay that others can reach is warned about once it listens, unless it is to be quiet."""
+
+    async def run(*_: object, announce: Callable[[str], None], **__: object) -> None:
+        assert capsys.readouterr().err == ""
+        announce("listening")
+
+    monkeypatch.setattr("graphtape.replayer.run", run)
+    said = ""
     for quiet in (False, True):
         serving.replay_until_stopped(["a.tape"], host="0.0.0.0", announce=print, quiet=quiet)
-    assert capsys.readouterr().err.count("0.0.0.0 is not a loopback address") == 1
+        said += capsys.readouterr().err
+    assert said.count("0.0.0.0 is not a loopback address") == 1
