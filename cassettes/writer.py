@@ -106,7 +106,7 @@ class CassetteWriter:
         self._segment_first_ns = 0
         self._segment_bytes = 0
         self._segment_records = 0
-        self._look_at = 0  # small chunks up to this many records of the segment cannot exceed any limit
+        self._look_at = 0  # small ones up to this many records of the segment cannot exceed any limit
         self._masks: deque[MaskJob] = deque()  # ended exchanges of which more is to be masked
         self._failed: CassetteWriteFailed | None = None
         self._name_synced = False  # that the folder, too, has the file after a power loss
@@ -325,7 +325,7 @@ class CassetteWriter:
             raise ValueError(str(error)) from None
         except OverflowError as error:
             raise ValueError(f"a number does not fit in 64 bits ({error})") from None
-        self._append(raw, record.at_ns)
+        self._append(raw, record.at_ns, len(packed))
 
     def add_frame(self, type_: int, payload: bytes) -> None:
         """Append a frame of a type that this version does not know, to keep it in a rewrite."""
@@ -343,14 +343,16 @@ class CassetteWriter:
         if entry.last_segment != self._index.segment:
             entry.touch(self._index.segment)
         self._at_hand[number] = entry
-        self._append((type_, at_ns - self._last_ns, number, data, *flags), at_ns)
+        self._append((type_, at_ns - self._last_ns, number, data, *flags), at_ns, len(data))
 
-    def _append(self, raw: RawRecord, at_ns: int) -> None:
+    def _append(self, raw: RawRecord, at_ns: int, size: int) -> None:
         """Append a record that is known to be packable: a packer that fails forgets all that it holds."""
+        dt_ns = at_ns - self._last_ns
         self._keep(raw)
         self._last_ns = at_ns
         self._segment_records += 1
-        self._look()
+        if size > SMALL_CHUNK_BYTES or self._segment_records >= self._look_at or not 0 <= dt_ns <= _STEP_NS:
+            self._look()
 
     def _look(self) -> None:
         """Compress what waits if that is much, and say how many records may follow unseen."""

@@ -59,6 +59,9 @@ def is_loopback_host(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+_SERVED_HOSTS = 64
+
+
 def is_preflight(method: str, headers: Headers) -> bool:
     """True for a CORS preflight; any other OPTIONS request is one like all others."""
     return (
@@ -83,6 +86,8 @@ class HostPolicy:
         self._bound = _host_of(bound_host) or bound_host.strip("[]").lower()
         self._allowed = frozenset(_allowed_host(host) for host in allow_hosts)
         self._loopback_only = is_loopback_host(self._bound)
+        self._served: set[str] = set()
+        """Headers that were found good: all clients of a server send the same few."""
 
     def check(self, host_header: str | None) -> str | None:
         """None if the request is served; else the words of the 421, which name the option that allows it."""
@@ -95,10 +100,14 @@ class HostPolicy:
                 "The request has no Host header, which is served on a loopback address only; "
                 "send a Host header, or start graphtape with --allow-host '*'"
             )
+        if host_header in self._served:
+            return None
         host = _host_of(host_header)
         if host is None:
             return f"The Host header {_shown(host_header)} is not a host name; send one like localhost:2025"
         if host == self._bound or host in self._allowed or is_loopback_host(host):
+            if len(self._served) < _SERVED_HOSTS:
+                self._served.add(host_header)
             return None
         if not self._loopback_only and _address(host) is not None:
             return None

@@ -88,8 +88,9 @@ def get_all(headers: Headers, name: bytes) -> tuple[bytes, ...]:
 
 def get(headers: Headers, name: bytes) -> bytes | None:
     """The first value of the field called `name` (given in lower case), or None."""
+    size = len(name)
     for key, value in headers:
-        if key.lower() == name:
+        if len(key) == size and key.lower() == name:
             return value
     return None
 

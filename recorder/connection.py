@@ -135,6 +135,7 @@ class UpstreamConnection:
     def __init__(self, protocol: Connected, *, reused: bool = False) -> None:
         self._protocol = protocol
         self.reused = reused
+        self.gave_up = False
         self._payload: StreamReader | None = None
 
     def send(self, data: bytes) -> None:
@@ -167,6 +168,7 @@ class UpstreamConnection:
 
         Raises:
             UpstreamFailed: the connection ended first, or no HTTP came.
+            TimeoutError: somebody gave up.
         """
         try:
             for _ in range(_INFORMATIONAL_ANSWERS + 1):
@@ -184,6 +186,8 @@ class UpstreamConnection:
                 502, f"the upstream did not answer in HTTP ({words_of(error.message)})"
             ) from None
         except (ClientError, ConnectionError, OSError) as error:
+            if self.gave_up:
+                raise TimeoutError from None
             raise UpstreamFailed(
                 502,
                 f"the upstream closed the connection without an answer ({words_of(error)}); see its log",
@@ -243,6 +247,11 @@ class UpstreamConnection:
     def protocol(self) -> Connected:
         """For the pool."""
         return self._protocol
+
+    def give_up(self) -> None:
+        """Close it because no head came in time, and tell so whoever waits for it."""
+        self.gave_up = True
+        self.close()
 
     def close(self) -> None:
         """Close it now, whatever is in flight."""

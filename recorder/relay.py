@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -70,6 +70,7 @@ class Relay:
         self._origin = origin
         self._connection: UpstreamConnection | None = None
         self._upload: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._upload_broke = False
         self._has_head = False
         self._delayed = False
@@ -106,6 +107,7 @@ class Relay:
             else:
                 local_answer(self._answer, 500, "Internal Server Error", str(error))
         finally:
+            self._lose_patience()
             if self._upload is not None:
                 self._upload.cancel()
             if self._connection is not None:
@@ -166,14 +168,11 @@ class Relay:
         """Whether the request body has no more for the upstream: most requests have none at all."""
         return not self._read and self._request.content.at_eof()
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        """The request body for the upstream: what was read already, then what comes."""
-        if self._is_read:
-            return
-        while self._read:
-            yield self._read.popleft()
-        while data := await self._request.content.readany():
-            yield data
+    async def _next_piece(self) -> bytes:
+        """The next of the request body for the upstream: of what was read already, then of what comes; empty at its end."""
+        if self._read:
+            return self._read.popleft()
+        return b"" if self._is_read else await self._request.content.readany()
 
     async def _forward(self, target: str) -> None:
         request, exchange = self._request, self._exchange
@@ -193,8 +192,13 @@ class Relay:
             message = await self._first_answer(connection, head)
         except UpstreamFailed:
             # A kept connection may have been closed at the moment it was used. Nothing was answered and the request
-            # changes nothing, so it may be sent again; what had a body may not.
-            if not connection.reused or method not in _IDEMPOTENT or request.can_read_body:
+            # changes nothing, so it may be sent again; what had a body may not, nor what was waited for in vain.
+            if (
+                not connection.reused
+                or connection.gave_up
+                or method not in _IDEMPOTENT
+                or request.can_read_body
+            ):
                 raise
             connection.close()
             connection = self._connection = await self._proxy.upstream.connect(fresh=True)
@@ -324,46 +328,57 @@ class Relay:
 
     async def _first_answer(self, connection: UpstreamConnection, head: bytes) -> RawResponseMessage:
         """Send the request's head and its body, if there is one, and wait for the response head."""
-        seconds = self._proxy.upstream_timeout_s
         turn = self._turn
+        self._be_patient_with(connection)
         try:
-            async with asyncio.timeout(seconds) as patience:
-                # The request is in the file before the upstream has it, also if no answer ever comes.
-                is_unsent = self._upload is None and not self._exchange.request_complete
-                if is_unsent and self._request.content.is_eof():
-                    await self._send_body(connection, patience, head)
-                else:
-                    turn.add(partial(connection.send, head))
-                    turn.settle()
-                    if is_unsent:
-                        self._upload = asyncio.create_task(self._send_slowly(connection, patience))
-                message = await connection.head()
-                self._has_head = True
-                return message
+            # The request is in the file before the upstream has it, also if no answer ever comes.
+            is_unsent = self._upload is None and not self._exchange.request_complete
+            if is_unsent and self._request.content.is_eof():
+                await self._send_body(connection, head)
+            else:
+                turn.add(partial(connection.send, head))
+                turn.settle()
+                if is_unsent:
+                    self._upload = asyncio.create_task(self._send_slowly(connection))
+            message = await connection.head()
+            self._has_head = True
+            return message
         except TimeoutError:
             raise UpstreamFailed(
                 504,
-                f"the upstream {self._proxy.upstream.target.url} sent no response head within {seconds:g} s; "
+                f"the upstream {self._proxy.upstream.target.url} sent no response head within "
+                f"{self._proxy.upstream_timeout_s:g} s; "
                 "if it needs longer, start the recorder with a larger --upstream-timeout",
             ) from None
+        finally:
+            self._lose_patience()
 
-    async def _send_slowly(self, connection: UpstreamConnection, patience: asyncio.Timeout) -> None:
+    def _be_patient_with(self, connection: UpstreamConnection) -> None:
+        """The upstream's time to answer begins now."""
+        # Not `asyncio.timeout`, which cancels and counts and was a fiftieth of a short exchange.
+        self._lose_patience()
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(self._proxy.upstream_timeout_s, connection.give_up)
+
+    def _lose_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    async def _send_slowly(self, connection: UpstreamConnection) -> None:
         """Send a body that is still coming, while the upstream may answer already."""
         try:
-            await self._send_body(connection, patience)
+            await self._send_body(connection)
         except (ConnectionError, web.RequestPayloadError, CassetteError):
             # Whoever waits for the answer learns it from the closed connection.
             self._upload_broke = True
             connection.close()
 
-    async def _send_body(
-        self, connection: UpstreamConnection, patience: asyncio.Timeout, head: bytes = b""
-    ) -> None:
+    async def _send_body(self, connection: UpstreamConnection, head: bytes = b"") -> None:
         # `head` goes with the first piece, in one write.
         request, exchange, turn = self._request, self._exchange, self._turn
         is_chunked = get(request.raw_headers, b"transfer-encoding") is not None
-        loop = asyncio.get_running_loop()
-        async for data in self._pieces():
+        while data := await self._next_piece():
             exchange.request_body(data)
             piece = b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data
             # File first here too: nothing piles up in the writer, and a killed recorder knows what it had sent.
@@ -378,8 +393,8 @@ class Relay:
             turn.add(partial(connection.send, head + b"0\r\n\r\n" if is_chunked else head))
         turn.settle()
         # The upstream's time to answer runs from the last piece of the request.
-        if self._upload is not None and not self._has_head and not patience.expired():
-            patience.reschedule(loop.time() + self._proxy.upstream_timeout_s)
+        if self._upload is not None and not self._has_head and not connection.gave_up:
+            self._be_patient_with(connection)
 
     def _request_headers(self) -> Headers:
         """The headers for the upstream: end-to-end ones as they came, `Host` and framing set right."""
@@ -410,7 +425,7 @@ class Relay:
     async def _stand_in(self, status: int, detail: str) -> None:
         """Answer in the upstream's place, and record that."""
         if not self._exchange.request_complete and self._request.content.is_eof():
-            async for data in self._pieces():
+            while data := await self._next_piece():
                 self._exchange.request_body(data)
             self._exchange.request_end()
         detail = self._proxy.capture.redactor.text(detail)

@@ -299,7 +299,8 @@ def json_name(string: bytes) -> str | None:
 
 def form_name(name: bytes) -> str:
     """The decoded name of a form field or query parameter."""
-    return unquote_plus(name.decode("latin-1"))
+    text = name.decode("latin-1")
+    return unquote_plus(text) if "%" in text or "+" in text else text
 
 
 def once(items: Iterable[str]) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ def iter_credentials(url: bytes, names: CredentialNames, *, path: bool = True) -
     """
     mark = _QUERY.search(url)
     query = len(url) if mark is None else mark.start()
-    logins = [match.span(1) for match in _LOGIN.finditer(url, 0 if path else query)]
+    has_login = b"@" in url or b"%40" in url  # as nearly none has
+    logins = [match.span(1) for match in _LOGIN.finditer(url, 0 if path else query)] if has_login else []
     at = 0  # behind the last one
     for named in _NAMED.finditer(url, query):
         if named.start() < at:

@@ -490,6 +490,23 @@ async def test_upstream_never_answers(rig: Any, opened: Any) -> None:
     assert opened(r.path).exchange(1).ending is Ending.UNREACHED
 
 
+async def test_who_waited_in_vain_does_not_ask_again(rig: Any) -> None:
+    """A kept connection that takes the request and stays silent is no connection that had been closed."""
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.gone()
+
+    async with rig(script, upstream_timeout=0.2) as r:
+        client = await r.get("/")
+        await client.head()
+        assert await client.exactly(2) == b"ok"
+        await client.send(f"GET / HTTP/1.1\r\nHost: {r.host}\r\n\r\n".encode())
+        assert (await client.head()).startswith(b"HTTP/1.1 504 ")
+        assert r.upstream.connections == 1
+
+
 async def test_informational_answers_are_skipped(rig: Any, answering: Any) -> None:
     """A 103 before the answer is not taken for it."""
     async with rig(answering(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + OK)) as r:
