@@ -163,7 +163,8 @@ class ExchangeCapture:
         self._events: EventCounter | None = None
         clean_headers, in_headers = capture.redactor.headers(headers)
         self.target, in_target = capture.redactor.target(target)
-        self._body: BodyMasker = capture.redactor.request_body(headers)
+        self._headers = headers
+        self._body: BodyMasker | None = None  # most requests have none
         self._credentials = capture.redactor.credentials(headers, target)
         self._answer: ResponseMasker | None = None
         self.redacted: tuple[str, ...] = (*in_headers, *in_target)
@@ -216,13 +217,16 @@ class ExchangeCapture:
 
     def request_body(self, data: bytes) -> None:
         """The client sent a piece of its body."""
+        if self._body is None:
+            self._body = self._capture.redactor.request_body(self._headers)
         self._request_piece(self._body.feed(data))
 
     def request_end(self) -> None:
         """The client has sent its whole request."""
         if self.request_complete or self._ended:
             return
-        self._request_piece(self._body.finish())
+        if self._body is not None:
+            self._request_piece(self._body.finish())
         self.request_complete = True
         at_ns = self._capture.now_ns()
         self._write(self._capture.writer.request_end, self.number, at_ns)
@@ -239,7 +243,8 @@ class ExchangeCapture:
             self._capture.tally.counters.add(self._events)
         clean, found = self._capture.redactor.headers(headers)
         self.redacted = (*self.redacted, *found)
-        self._answer = self._capture.redactor.response(headers, (*self._credentials, *self._body.seen))
+        seen = () if self._body is None else self._body.seen
+        self._answer = self._capture.redactor.response(headers, (*self._credentials, *seen))
         at_ns = self._capture.now_ns()
         words = self._capture.redactor.text(reason)
         self._write(self._capture.writer.response, self.number, at_ns, status, words, clean)
@@ -286,10 +291,11 @@ class ExchangeCapture:
             tally.end_stream(self._events)
         tally.endings[ending] = tally.endings.get(ending, 0) + 1
         ended_ns = self.ended_ns
-        rest = b"" if self.request_complete else self._body.finish()
-        in_pieces = () if self._answer is None else self._answer.finish()
-        in_answer = () if self._answer is None else self._answer.redacted
-        self.redacted = tuple(dict.fromkeys((*self.redacted, *in_answer, *self._body.redacted)))
+        body, answer = self._body, self._answer
+        rest = b"" if self.request_complete or body is None else body.finish()
+        in_pieces = () if answer is None else answer.finish()
+        in_bodies = (*(() if answer is None else answer.redacted), *(() if body is None else body.redacted))
+        self.redacted = tuple(dict.fromkeys((*self.redacted, *in_bodies)))
         # What was masked in a body is known only now; the request's record has what was masked in its head.
         late = [what for what in self.redacted if what not in self._redacted_in_head]
         extra = {"redacted": late} if late else {}

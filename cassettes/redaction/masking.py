@@ -305,4 +305,4 @@ def form_name(name: bytes) -> str:
 
 def once(items: Iterable[str]) -> tuple[str, ...]:
     """Each of them, once, in the order of first sight."""
-    return tuple(dict.fromkeys(items))
+    return tuple(dict.fromkeys(items)) if items else ()
