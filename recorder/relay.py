@@ -169,7 +169,7 @@ class Relay:
         return not self._read and self._request.content.at_eof()
 
     async def _next_piece(self) -> bytes:
-        """The next of the request body for the upstream: of what was read already, then of what comes; empty at its end."""
+        """The next of the request body: of what was read already, then of what comes; empty at its end."""
         if self._read:
             return self._read.popleft()
         return b"" if self._is_read else await self._request.content.readany()
