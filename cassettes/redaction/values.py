@@ -25,6 +25,10 @@ from graphtape.protocol.errors import UsageMistake
 SHORTEST_VALUE: Final = 4
 """A named value must have this many characters: a shorter one would be found in any text."""
 
+_BACKSLASH: Final = ord("\\")
+_MOST_BACKSLASHES: Final = 16
+"""In a row, that are counted; a body may hold nothing else."""
+
 _LONGEST_ESCAPE: Final = 13
 """Bytes that may stand for one byte of a value: `\\\\\\\\\\\\\\\\u0041`."""
 
@@ -116,6 +120,9 @@ class ValueMasker:
                 if (start, stop) not in known:
                     found.append(Found(start, stop, self._read[match[0]]))
             found.sort()
+        for at, one in enumerate(found):
+            start, stop = _escape_at(data, one.start)
+            found[at] = one._replace(start=start, stop=max(stop, one.stop))
         return found
 
     def mask(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -133,6 +140,23 @@ def _any_of(forms: Iterable[bytes]) -> re.Pattern[bytes] | None:
     # The longest first, so that a value that begins another does not hide it.
     longest_first = sorted(forms, key=len, reverse=True)
     return re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _escape_at(data: bytes, at: int) -> tuple[int, int]:
+    """Where the JSON escape begins and ends inside which `at` lies; twice `at` if it lies in none.
+
+    `2026` in `\\u2026` is no value; but half an escape would not be JSON any more, so all of it is masked.
+    """
+    for start in range(max(0, at - 5), at):
+        if data[start] != _BACKSLASH:
+            continue
+        before = start
+        while before > max(0, start - _MOST_BACKSLASHES) and data[before - 1] == _BACKSLASH:
+            before -= 1
+        stop = start + (6 if data[start + 1 : start + 2] == b"u" else 2)
+        if (start - before) % 2 == 0 and at < stop <= len(data):
+            return start, stop
+    return at, at
 
 
 class _Places:

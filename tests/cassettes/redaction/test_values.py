@@ -118,6 +118,22 @@ def test_both_ways_of_one_value() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "sent", "written"),
+    [
+        ("2026", rb"\u2026 2026", rb"****** ****"),
+        ("026x", rb"\u2026x", rb"*******"),
+        ("u202", rb"\u2026", rb"******"),
+        ("nine", rb"\nine", rb"*****"),
+        ("2026", rb"\\u2026 \\2026", rb"\\u**** \\****"),
+        ("2026", rb"\\\u2026", rb"\\******"),
+    ],
+)
+def test_half_an_escape(value: str, sent: bytes, written: bytes) -> None:
+    """Digits of an escape that look like a value take the escape with them: what is left is JSON."""
+    assert ValueMasker([("V", value)]).mask(sent)[0] == written
+
+
 @pytest.mark.parametrize("part", [b"\\", b"\\u0070", b"%", b"%25", b"p", b"\\\\u", b"%70", b'\\"', b"+"])
 def test_in_linear_time(part: bytes) -> None:
     """Whatever a body of 400 kB repeats."""
