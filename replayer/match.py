@@ -10,16 +10,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from graphtape.cassettes.runs import RecordedRun, RecordedStep, RecordedThread
-from graphtape.protocol.aspects import Difference, differences
+from graphtape.cassettes.runs import RecordedRun, RecordedThread
+from graphtape.protocol.aspects import MAX_DIFFERENCES, Difference, differences
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.modes import StreamOptions
 
 MatchMode = Literal["strict", "nearest"]
 _NEAREST_SHOWN = 3
-_LOOKED_THROUGH = 50
-"""Equal recordings among which a broken conversation is looked for once more: many of them must cost little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +87,15 @@ class Matcher:
         mode: `strict` plays only equal recordings, `nearest` the likeliest one too.
         canonical_assistant: one name for a graph and its UUID, where the cassette shows both.
         ignore: the user's ignore paths.
-        broken_last: of equal recordings, those that the recorder's own end broke come after the others.
         refusal: why a run cannot answer a query, None if it can.
+        broken: whether a run is to play only where no other can.
     """
 
     mode: MatchMode
     canonical_assistant: Callable[[str], str]
     refusal: Callable[[RecordedRun, RunQuery], ViewRefused | None]
     ignore: tuple[str, ...] = ()
-    broken_last: bool = True
+    broken: Callable[[RecordedRun], bool] = lambda _: False
 
     def choose(
         self, query: RunQuery, runs: Sequence[RecordedRun], used: Mapping[int, int]
@@ -122,12 +120,17 @@ class Matcher:
         return self.canonical_assistant(run.assistant) == self.canonical_assistant(query.assistant)
 
     def _differences(self, run: RecordedRun, query: RunQuery) -> tuple[Difference, ...]:
-        return tuple(
-            differences(run.body, query.body, same_assistant=self._same_assistant, ignore=self.ignore)
-        )
+        return tuple(self.differences(run.body, query.body))
 
-    def _same_assistant(self, recorded: str, asked: str) -> bool:
-        return self.canonical_assistant(recorded) == self.canonical_assistant(asked)
+    def differences(
+        self, recorded: Mapping[str, Any], asked: Mapping[str, Any], *, limit: int = MAX_DIFFERENCES
+    ) -> list[Difference]:
+        """Where two bodies differ to this user; see `graphtape.protocol.aspects`."""
+
+        def same(one: str, other: str) -> bool:
+            return self.canonical_assistant(one) == self.canonical_assistant(other)
+
+        return differences(recorded, asked, same_assistant=same, ignore=self.ignore, limit=limit)
 
     def _among_equal(
         self, equal: list[RecordedRun], query: RunQuery, used: Mapping[int, int]
@@ -148,13 +151,7 @@ class Matcher:
         if query.thread is None and query.origin is not None:
             # What began in the thread whose creation this one has, begins here, however many clients began it before.
             others.sort(key=lambda run: run.thread is not query.origin or run.step != 0)
-        if self.broken_last:
-            again = others[:_LOOKED_THROUGH]
-            redone = {run for run in again if self._is_redone(run, again)}
-            others.sort(key=lambda run: run.broken or run in redone)
-        if query.stateful:
-            # Such a refusal is given again where it was given, and else only if nothing better is known.
-            others.sort(key=_refused_in_its_place)
+        others.sort(key=self.broken)
         preferred = [
             *_refused_next(equal, query),
             *sorted(ahead, key=lambda run: (run.step, *_likeness(run, query))),
@@ -165,25 +162,6 @@ class Matcher:
         if isinstance(run, ViewRefused):
             return run
         return Match(run, exact=True, reused=run in behind or used.get(run.order, 0) > 0)
-
-    def _is_redone(self, run: RecordedRun, again: list[RecordedRun]) -> bool:
-        """Whether its conversation broke off later, and one of these runs has it from its beginning to beyond that."""
-        steps = run.thread.steps if run.thread is not None else []
-        broken = next((n for n, step in enumerate(steps) if step.run is not None and step.run.broken), None)
-        if broken is None:
-            return False
-        others = (other.thread.steps for other in again if other.thread is not None)
-        return any(
-            len(whole) > broken and all(map(self._is_whole_again, steps[: broken + 1], whole))
-            for whole in others
-        )
-
-    def _is_whole_again(self, step: RecordedStep, other: RecordedStep) -> bool:
-        if step.run is None or other.run is None:
-            return step.run is other.run
-        return not other.run.broken and not differences(
-            step.run.body, other.run.body, same_assistant=self._same_assistant, ignore=self.ignore, limit=1
-        )
 
     def _first_able(self, preferred: Sequence[RecordedRun], query: RunQuery) -> RecordedRun | ViewRefused:
         """The first that can answer, else why the first cannot; looking at a run costs reading it."""
@@ -208,7 +186,7 @@ class Matcher:
                 not (in_thread and run.step == query.next_step),
                 not (in_thread and run.step > query.next_step),
                 run.step != query.next_step,
-                self.broken_last and run.broken,
+                self.broken(run),
                 used.get(run.order, 0),
                 *_likeness(run, query),
                 run.order,

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal
 
-from graphtape.cassettes.runs import RecordedCall, RecordedRun, Tapes, created_thread_id
+from graphtape.cassettes.runs import RecordedCall, RecordedRun, RecordedThread, Tapes, created_thread_id
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions
@@ -27,6 +27,7 @@ from graphtape.replayer.match import Match, Matcher, MatchMode, Miss, RunQuery
 from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
+from graphtape.replayer.redone import redone
 from graphtape.replayer.remembering import Recent, Settling, Views
 from graphtape.replayer.thread import Change, Said, SessionThread, Stamp, Update
 from graphtape.replayer.twin.assistants import assistant_of
@@ -94,7 +95,7 @@ class Session:
             canonical_assistant=self.canonical_assistant,
             refusal=self._refusal,
             ignore=options.ignore,
-            broken_last=options.broken_last,
+            broken=self._is_broken,
         )
 
     # --- assistants ---
@@ -130,6 +131,19 @@ class Session:
                         name = uuid.uuid5(_GRAPH_NAMESPACE, str(one.get("graph_id")))
                         pairs[str(one.get("assistant_id"))] = str(name)
         return pairs
+
+    @cached_property
+    def _redone(self) -> frozenset[RecordedThread]:
+        """The recorded threads that broke off with their recorder and were recorded again."""
+
+        def same(one: RecordedRun, other: RecordedRun) -> bool:
+            return not self._matcher.differences(one.body, other.body, limit=1)
+
+        return redone(self.tapes.threads.values(), same) if self.options.broken_last else frozenset()
+
+    def _is_broken(self, run: RecordedRun) -> bool:
+        """Whether a run is to play only where no other can."""
+        return self.options.broken_last and (run.broken or run.thread in self._redone)
 
     # --- threads ---
 
@@ -187,7 +201,8 @@ class Session:
         """The recorded creation that the next POST /threads plays: the n-th gets the n-th."""
         if not equal:
             return None
-        call = min(equal, key=lambda one: (self._created[one.order], one.order))
+        last = {thread.created for thread in self._redone}
+        call = min(equal, key=lambda one: (one in last, self._created[one.order], one.order))
         self._created[call.order] += 1
         return call
 

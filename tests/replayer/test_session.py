@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import uuid_unix_ms
 
 BODY = {"assistant_id": "agent", "input": "hi"}
@@ -36,6 +37,36 @@ def test_graph_and_its_assistant(kit: Any) -> None:
     for assistant, status in ((default, 200), (kit.uid(70), 200), (kit.uid(71), 404)):
         answer = stream(kit, session, new_thread(kit, session), {"assistant_id": assistant})
         assert answer.head.status == status
+
+
+def twice_recorded(kit: Any) -> Any:
+    """Two runs of which the recorder's end broke the second, and the same conversation again, whole."""
+    recording = kit.recording()
+    for number, ending in ((1, None), (2, Ending.COMPLETE)):
+        thread_id = recording.thread(number)
+        recording.run(thread_id, kit.uid(10 * number), BODY)
+        recording.run(thread_id, kit.uid(10 * number + 1), {**BODY, "input": "more"}, ending=ending)
+    return recording
+
+
+def test_a_conversation_that_was_recorded_again(kit: Any) -> None:
+    """The first conversation is the whole one, with its recorded ids; a second one is that one too."""
+    session = kit.session(twice_recorded(kit))
+    first, second = new_thread(kit, session), new_thread(kit, session)
+    assert first == kit.uid(2)
+    for thread_id in (first, second):
+        plays = [stream(kit, session, thread_id, {"input": text}).play for text in ("hi", "more")]
+        assert [play.run.run_id for play in plays] == [kit.uid(20), kit.uid(21)]
+        assert all(play.tape.whole for play in plays)
+        if thread_id == first:
+            assert [play.run_id for play in plays] == [kit.uid(20), kit.uid(21)]
+
+
+def test_all_in_recorded_order(kit: Any) -> None:
+    """With `broken_last` off the conversation that broke is the first."""
+    session = kit.session(twice_recorded(kit), broken_last=False)
+    assert new_thread(kit, session) == kit.uid(1)
+    assert stream(kit, session, kit.uid(1)).play.run_id == kit.uid(10)
 
 
 def test_ten_new_chats(kit: Any) -> None:
