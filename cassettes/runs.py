@@ -14,12 +14,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from graphtape.cassettes.hiddenthreads import made_soon_after, made_thread_id, thread_in_events
 from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body, iter_blocks
 from graphtape.cassettes.threadstreams import run_ends, run_within, state_updates
 from graphtape.protocol.errors import InvalidStreamMode
-from graphtape.protocol.ids import canonical_uuid, parse_event_id
+from graphtape.protocol.ids import canonical_uuid, is_made_next, parse_event_id
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter
 from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions, stream_options
@@ -247,7 +248,10 @@ class RecordedRun:
 
     @property
     def keeps_thread(self) -> bool:
-        """Whether its thread, which its request did not name, stays when it is over."""
+        """Whether its thread stays when it is over; one that its request did not name is else deleted with it.
+
+        A run whose thread does not stay has no checkpoints.
+        """
         return self.stateful or self.body.get("on_completion") == "keep"
 
     @property
@@ -337,6 +341,11 @@ class RecordedRun:
         parts = [] if tape is None else [part for part in self._in_thread_streams() if _agree(part, tape)]
         longest = max(parts, key=lambda part: len(part.events), default=None)
         return () if longest is None else tuple(entry.block.id for entry in longest.events)
+
+    @cached_property
+    def shown_thread_id(self) -> str | None:
+        """The thread that its events name; None if they name none."""
+        return thread_in_events(self.tape.events) if self.tape is not None else None
 
     def _in_thread_streams(self) -> Iterator[Tape]:
         """Its events as streams of its thread hold them, from its first on."""
@@ -514,20 +523,22 @@ class RecordedThread:
         return self.created is None and not self.born_of_run
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether the server made it for its first run, which was started without a thread."""
+        first = self.steps[0].run if self.steps else None
+        return first is not None and not first.stateful
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it was there only as long as its first run went on."""
+        first = self.steps[0].run if self.steps else None
+        return first is not None and not first.keeps_thread
+
+    @property
     def born_of_run(self) -> bool:
         """Whether its first run created it, unless it was there before the recording."""
         first = self.steps[0].run if self.steps else None
-        return first is not None and (first.body.get("if_not_exists") == "create" or not first.stateful)
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether it was there only for a run without a thread, and gone with it before anybody looked at it."""
-        return (
-            self.created is None
-            and all(step.run is not None and not step.run.keeps_thread for step in self.steps)
-            and bool(self.steps)
-            and all(read.operation is Operation.JOIN_RUN for read in self.reads)
-        )
+        return self.is_hidden or (first is not None and first.body.get("if_not_exists") == "create")
 
     def stage_at(self, moment: Moment) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(the steps that were done, those in flight) at a moment of the recording, by their positions."""
@@ -610,6 +621,7 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
     for call in calls:
         if call.route is not None and call.answered:
             _place(call, call.route, tapes, by_run)
+    _place_without_threads(tapes)
     for call in calls:
         if call.operation in _ANSWERED_FOR_ANY_THREAD and call.answered:
             _place_follower(call, tapes)
@@ -700,6 +712,34 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
             return  # the server finds no states there, whatever the thread has
         elif is_read:
             thread.reads.append(call)
+
+
+def _place_without_threads(tapes: Tapes) -> None:
+    """Give each run that was started without a thread the one that the server made for it."""
+    unplaced = [run for run in tapes.runs if run.thread is None and not run.refused]
+    if not unplaced:
+        return
+    told = {
+        call.params["run_id"]: call.params["thread_id"]
+        for call in tapes.calls
+        if "run_id" in call.params and "thread_id" in call.params
+    }
+    taken = {run.thread_id for run in tapes.runs if not run.stateful}
+    free = [
+        thread_id
+        for thread_id, thread in tapes.threads.items()
+        if thread.created is None and thread_id not in taken
+    ]
+    for run in unplaced:
+        run_id = run.run_id or ""
+        near = made_soon_after(run_id, free)
+        thread_id = told.get(run_id) or next((one for one in near if is_made_next(run_id, one)), None)
+        if thread_id is None and near:
+            # Rarely the clock went on between the two ids; then what the run itself says is worth reading.
+            shown = thread_in_events(tape_of(run.call, 0).events)
+            thread_id = shown if shown in near else None
+        run.thread_id = thread_id or made_thread_id(run.run_id, run.order)
+        run.thread = _thread(tapes, run.thread_id, run.call)
 
 
 def _place_follower(call: RecordedCall, tapes: Tapes) -> None:

@@ -86,6 +86,26 @@ def uuid_unix_us(text: str) -> int | None:
     return None
 
 
+_AFTER_THE_COUNTER = 32
+"""Random bits behind the counter of a UUID of version 7, as the server makes them."""
+
+
+def is_made_next(one: str, other: str) -> bool:
+    """Whether the server made one id right before the other, within one millisecond.
+
+    Both are of version 7, and the counter in them is one higher (RFC 9562, section 6.2, method 1; 42 bits, as in
+    Python's `uuid7`).
+    """
+    counts = []
+    for text in (one, other):
+        if not is_uuid(text) or text[14] != "7":
+            return False
+        number = int(text.replace("-", ""), 16)
+        high, low = number >> 64 & 0xFFF, number >> _AFTER_THE_COUNTER & 0x3FFFFFFF
+        counts.append((number >> 80, high << 30 | low))
+    return counts[1] == (counts[0][0], counts[0][1] + 1)
+
+
 def derive(identifier: str, *salt: int) -> str:
     """A new id in the place of a recorded one, the same for the same salt.
 

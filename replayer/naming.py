@@ -30,21 +30,16 @@ class Naming:
         self._found: dict[int, frozenset[str]] = {}
 
     def ids_of(
-        self, run: RecordedRun, thread: SessionThread | None, *, body: Mapping[str, Any], again: int
+        self, run: RecordedRun, thread: SessionThread, *, body: Mapping[str, Any], again: int
     ) -> IdMap:
         """The ids of a run that is about to start; a thread remembers them.
 
         Args:
-            thread: None for a stateless run.
             body: what this client sent.
             again: how often this thread has played the run before.
         """
         # The first to play it needs none of them, but waits for the events to be read anyway; and nobody else does yet.
         found = self._all(run)
-        if thread is None:
-            scope = self._next_scope(f"run {run.order}")
-            pairs = {identifier: derive(identifier, scope, 0) for identifier in found} if scope else {}
-            return IdMap({**pairs, **_message_ids(run, body)})
         recorded = run.thread
         self.enter(thread, recorded)
         scope = thread.scope(recorded)
@@ -74,6 +69,8 @@ class Naming:
         """Every id that a run shows; looked for once, when it is first played."""
         if run.order not in self._found:
             found = {identifier for identifier in (run.run_id, run.thread_id) if identifier}
+            if run.answer != "stream":
+                found |= harvest(run.call.json())
             if run.tape is not None:
                 found |= _ids_in(run.tape.events)
             # A run that nobody streamed shows its ids in what was answered instead.

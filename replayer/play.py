@@ -66,6 +66,7 @@ class Play:
         after: the run of the same thread that it is queued behind.
         unique_ids: event ids are compared as integers (`--ids unique`).
         recorded_done_id: the id of its end in a recorded thread stream.
+        temporary: its thread and all that is known of it go when it is over.
     """
 
     # There is one for every open stream, and without slots so many attributes take five times the room.
@@ -74,7 +75,7 @@ class Play:
         "_recorded_done_id", "_shift_ms", "_source_due", "_unique_ids", "_unseen_end", "after", "answer",
         "begun", "body", "cancel_asked_ns", "cancellation", "cancelled_ns", "cancelled_pending", "due", "final",
         "found_busy", "ids", "on_disconnect", "options", "pace", "queued_ns", "readers", "rolled_back", "run", "run_id",
-        "seen", "started_ns", "tape", "thread_id", "watchers", "written",
+        "seen", "started_ns", "tape", "temporary", "thread_id", "watchers", "written",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +97,7 @@ class Play:
         after: Play | None = None,
         unique_ids: bool = False,
         recorded_done_id: EventId | None = None,
+        temporary: bool = False,
     ) -> None:
         self.run = run
         self.seen = seen
@@ -110,6 +112,7 @@ class Play:
         # What it shares with the recording it does not keep a second time.
         self.body = run.body if body is None or body == run.body else body
         self.found_busy = found_busy
+        self.temporary = temporary
         self._assistant_of = assistant
         self._assistant: dict[str, str] | None = None
         self.after = after
@@ -293,6 +296,10 @@ class Play:
         if self.pace.is_max:
             return self.begun and self.written >= self.count
         return now_ns >= self.over_ns
+
+    def gone(self, now_ns: int) -> bool:
+        """Whether the server has deleted it; what it published can still be had."""
+        return self.rolled_back or (self.temporary and self.finished(now_ns))
 
     def status(self, now_ns: int) -> str:
         """`pending`, `running`, `success`, `error` or `interrupted` (a run that hits an interrupt is a success)."""

@@ -18,6 +18,7 @@ from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
 from graphtape.replayer.answering.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
+from graphtape.replayer.answering.replies import RUN_NOT_FOUND_EVENT
 from graphtape.replayer.cancelling import DISCONNECTED
 from graphtape.replayer.faults import Breaker
 from graphtape.replayer.following import (
@@ -252,8 +253,11 @@ class Sender:
                     if after(frame.event_id) and answer.shows.shows(frame.name):
                         await response.write(frame.raw)
             if play.finished(now_ns):
-                if not self._done_marker(play, answer.last_event_id, position) and not play.pace.is_max:
-                    await self.clock.sleep_until(self.started_ns + _HALF_SECOND_NS)
+                if not self._done_marker(play, answer.last_event_id, position):
+                    if not play.pace.is_max:
+                        await self.clock.sleep_until(self.started_ns + _HALF_SECOND_NS)
+                    if play.gone(now_ns):
+                        await response.write(RUN_NOT_FOUND_EVENT)
                 return await self._end(response, PlanEnd.CLOSE)
             if not play.pace.is_max:
                 heartbeats = Heartbeats.planned(self.started_ns)

@@ -71,6 +71,7 @@ class Session:
         self.options = options
         self.threads: dict[str, SessionThread] = {}
         self.deleted: set[str] = set()
+        """Ids that are not given out again."""
         self.runs: dict[str, Play] = {}
         self.watchers: set[Callable[[], None]] = set()
         """Called when a run starts, or a thread's state is updated."""
@@ -87,7 +88,7 @@ class Session:
         self._naming = Naming()
         self._views = Views(unique_ids=options.ids == "unique")
         self._recent_threads = Recent()
-        self._recent_stateless = Recent()
+        self._recent_temporary = Recent()
         self._settling = Settling()
         self._begun = 0
         self._matcher = Matcher(
@@ -206,17 +207,23 @@ class Session:
         self._created[call.order] += 1
         return call
 
-    def thread(self, thread_id: str) -> SessionThread | None:
+    def thread(self, thread_id: str, now_ns: int) -> SessionThread | None:
         """The thread by its id, as this session knows it; one that only the recording knows becomes a deep link."""
         if thread_id in self.threads:
-            self._used_thread(thread_id)
-            return self.threads[thread_id]
+            thread = self.threads[thread_id]
+            if thread.gone(now_ns):
+                return None
+            if not thread.temporary:
+                self._used_thread(thread_id)
+            return thread
         recorded = self.tapes.threads.get(thread_id)
-        if recorded is None or recorded.is_passing or thread_id in self.deleted:
+        if recorded is None or recorded.temporary or thread_id in self.deleted:
             return None
         # A thread older than the recording starts where the recording found it; a deep link shows where it ended.
-        deep = recorded.created is not None or all(
-            recorded.stage_at(read.started)[0] for read in recorded.reads
+        deep = (
+            recorded.created is not None
+            or recorded.is_hidden
+            or all(recorded.stage_at(read.started)[0] for read in recorded.reads)
         )
         created = recorded.created.json() if recorded.created is not None else None
         metadata = created.get("metadata") if isinstance(created, dict) else None
@@ -277,6 +284,7 @@ class Session:
     def _forget(self, thread_id: str) -> None:
         thread = self.threads.pop(thread_id, None)
         self._recent_threads.forget(thread_id)
+        self._recent_temporary.forget(thread_id)
         if thread_id in self.tapes.threads:  # no other is found, or given out, a second time
             self.deleted.add(thread_id)
         for play in [*thread.plays, *thread.past] if thread is not None else ():
@@ -343,36 +351,38 @@ class Session:
         options: StreamOptions,
         now_ns: int,
     ) -> Play:
-        """Play what was chosen; behind the thread's open runs, if there are any."""
+        """Play what was chosen; behind the thread's open runs, if there are any.
+
+        Args:
+            thread: None for a run that is started without one, for which a thread is made.
+        """
         run = chosen.match.run
         self._begun += 1
-        if thread is None and body.get("on_completion") == "keep":
-            thread = self._left_behind(run, now_ns)
-        if thread is not None:
+        temporary = thread is None and body.get("on_completion") != "keep"
+        if thread is None:
+            thread = self._made_thread(run, now_ns=now_ns)
+        else:
             self._forget_past(thread)
-        played = thread.plays if thread is not None else []
-        again = sum(1 for play in played if isinstance(play, Play) and play.run is run)
+        again = sum(1 for play in thread.plays if isinstance(play, Play) and play.run is run)
         ids = self._naming.ids_of(run, thread, body=body, again=again)
         run_id = ids.pairs.get(run.run_id or "", run.run_id) or derive(FIRST_ID, run.order, self._begun)
         while run_id in self.runs:
             again += 1
             run_id = derive(run_id, again, 0)
             ids = ids.merged({run.run_id or "": run_id})
-        found_busy = thread is not None and thread.is_called_busy(now_ns)
-        open_runs = thread.open_runs(now_ns) if thread is not None else []
+        found_busy = thread.is_called_busy(now_ns)
+        open_runs = thread.open_runs(now_ns)
         after = open_runs[-1] if open_runs else None
-        hidden_thread = ids.pairs.get(run.thread_id or "", run.thread_id)
-        hidden_thread = hidden_thread or derive(FIRST_ID, run.order, self._begun, 1)
         play = Play(
             run=run,
             seen=chosen.seen,
             options=options,
             ids=ids,
             run_id=run_id,
-            thread_id=thread.thread_id if thread is not None else hidden_thread,
+            thread_id=thread.thread_id,
             started_ns=now_ns if after is None else max(now_ns, after.end_ns),
             pace=self.options.pace,
-            above=thread.last_event_id if thread is not None else (0, 0),
+            above=thread.last_event_id,
             answer=answer,
             body=body,
             assistant=self._assistant_of,
@@ -380,17 +390,19 @@ class Session:
             after=after,
             unique_ids=self.options.ids == "unique",
             recorded_done_id=self.tapes.done_ids.get(run.run_id or ""),
+            temporary=temporary,
         )
         self.runs[run_id] = play
         self._settling.add(play, now_ns)
         self._changes.played(run.call)
-        if thread is not None:
-            thread.plays.append(play)
-            thread.changes.append(Change(self.stamp(now_ns), play))
-            thread.recorded = thread.recorded or run.thread
-        else:
-            for forgotten in self._recent_stateless.use(run_id):
-                self.runs.pop(forgotten, None)
+        thread.plays.append(play)
+        thread.changes.append(Change(self.stamp(now_ns), play))
+        thread.recorded = thread.recorded or run.thread
+        if temporary:
+            for forgotten in self._recent_temporary.use(thread.thread_id):
+                self._forget(forgotten)
+        elif len(thread.plays) == 1:
+            self._used_thread(thread.thread_id)
         self._tell()
         return play
 
@@ -413,13 +425,16 @@ class Session:
         )
         thread.said = Said("busy" if play.rolled_back else "idle", self.stamp(now_ns), others)
 
-    def _left_behind(self, run: RecordedRun, now_ns: int) -> SessionThread:
-        """The thread that a run without one leaves behind, if it is to be kept."""
-        thread_id = self._new_thread_id(run.thread_id or FIRST_ID)
-        thread = SessionThread(thread_id, run.thread, None, {}, self.stamp(now_ns), born_of_run=True)
+    def _made_thread(self, run: RecordedRun, *, now_ns: int) -> SessionThread:
+        """The thread that the server makes for a run that is started without one: as recorded, or derived from it."""
+        recorded_id = run.shown_thread_id or run.thread_id or FIRST_ID
+        thread_id = self._new_thread_id(recorded_id)
         self._forget_past(self.threads.get(thread_id))
+        thread = SessionThread(thread_id, run.thread, None, {}, self.stamp(now_ns), born_of_run=True)
+        # Its events name it, also where the cassette shows nothing else of it.
+        thread.ids[recorded_id] = thread_id
         self.threads[thread_id] = thread
-        self._used_thread(thread_id)
+        self.deleted.add(recorded_id)
         return thread
 
     def complete_unwatched(self, thread: SessionThread) -> None:

@@ -57,7 +57,7 @@ class Shown:
 def shown_of(play: Play, now_ns: int) -> Shown:
     """Read a run's events up to now."""
     shown = Shown()
-    if play.final is not None and play.finished(now_ns):
+    if _tells_values(play.final) and play.finished(now_ns):
         shown.values, shown.has_values = without_guests(play.final), True
     for event in play.shown_events(now_ns):
         base, _, namespace = (event.block.name or "").partition("|")
@@ -112,8 +112,16 @@ def without_guests(values: Any) -> Any:
     return {key: value for key, value in values.items() if key not in _GUESTS}
 
 
+def _tells_values(final: Any) -> bool:
+    """Whether the answer of a `wait` or `join` shows the values: an error or several interrupts come in their place."""
+    return final is not None and not (isinstance(final, dict) and final and final.keys() <= {*_GUESTS})
+
+
 def may_have_changed_unseen(play: Play, now_ns: int) -> bool:
     """Whether a run that has shown no values may have changed them all the same."""
+    if play.seen.silent:
+        told = play.finished(now_ns) and play.cancelled_ns is None and _tells_values(play.final)
+        return not (told or play.status(now_ns) == "pending" or play.never_began(now_ns))
     modes = play.run.options.modes if play.run.options is not None else frozenset()
     if modes & {"values", "checkpoints"}:
         # Whoever left before the end has not seen the last of them.

@@ -104,6 +104,17 @@ class SessionThread:
     """The recorded refusals of runs that it has had, by their `order`."""
 
     @property
+    def temporary(self) -> bool:
+        """Made for a run that was started without a thread, and deleted with it: it has no states."""
+        first = self.plays[0] if self.plays else None
+        return isinstance(first, Play) and first.temporary
+
+    def gone(self, now_ns: int) -> bool:
+        """Whether the server has deleted it by itself."""
+        first = self.plays[0] if self.plays else None
+        return isinstance(first, Play) and first.temporary and first.finished(now_ns)
+
+    @property
     def steps(self) -> list[Play | Update]:
         """What made its state, oldest first."""
         shown = self.plays or self.past

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -22,6 +22,11 @@ from graphtape.protocol.ids import IdMap
 from graphtape.replayer.plan import Head, Part, Plan, PlanEnd
 
 NO_IDS = IdMap({})
+RUN_NOT_FOUND: Final = b'{"error":"HTTPException","message":"404: Run not found"}'
+"""What a reader is told of a run that is not there."""
+RUN_NOT_FOUND_EVENT: Final = b"event: error\r\ndata: " + RUN_NOT_FOUND + b"\r\n\r\n"
+"""The only event of its stream."""
+
 _CONTENT_CODING = (b"content-encoding", b"content-length")
 
 # The head of a stream as the server sends it (docs/agent-server.md, section 1.1), less date and locations.

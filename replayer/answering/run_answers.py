@@ -32,6 +32,8 @@ from graphtape.replayer.answering.recorded_answers import (
     staged_read,
 )
 from graphtape.replayer.answering.replies import (
+    RUN_NOT_FOUND,
+    RUN_NOT_FOUND_EVENT,
     json_plan,
     recorded_plan,
     refusal_plan,
@@ -54,7 +56,6 @@ _COLUMNS = (
 )  # fmt: skip
 """What `select` can name; a set in the server, whose order differs from one start to the next."""
 _HALF_SECOND_NS = 500_000_000
-_RUN_NOT_FOUND = b'{"error":"HTTPException","message":"404: Run not found"}'
 _TOO_MUCH = (
     "When providing a 'status', 'thread_id' and 'run_ids' must be omitted. The 'status' parameter cancels all runs "
     "with the given status, regardless of thread or run ID."
@@ -73,11 +74,11 @@ def find_run(turn: Turn) -> tuple[SessionThread | None, Play | None] | Reply:
         return Reply(refusal_plan(422, "Invalid thread ID: must be a UUID"))
     if canonical_uuid(run_id) is None:
         return Reply(refusal_plan(422, "Invalid run ID: must be a UUID"))
-    thread = turn.session.thread(thread_id)
+    thread = turn.session.thread(thread_id, turn.now_ns)
     if thread is not None:
         turn.session.open_deep_link(thread, turn.now_ns)
     play = turn.session.runs.get(run_id)
-    if play is not None and play.thread_id not in (None, thread_id):
+    if play is not None and play.thread_id != thread_id:
         play = None
     if play is None and run_id not in turn.session.tapes.run_ids:
         # It was there before the recording, or a batch started it.
@@ -94,9 +95,11 @@ def join_stream(turn: Turn) -> Answer:
         return found
     thread, play = found
     last_event_id = turn.asked.headers.get("last-event-id", "")
-    # A run that was rolled back is gone, but what it published can still be had.
-    gone = play is not None and play.rolled_back and (not last_event_id or play.never_began(turn.now_ns))
-    if play is None or gone:
+    if play is None:
+        return _no_such_run(turn)
+    # What a run has published can still be had by its cursor when it is gone.
+    had = last_event_id and play.options.resumable and not play.never_began(turn.now_ns)
+    if play.gone(turn.now_ns) and not had:
         return _no_such_run(turn)
     if play.seen.silent:
         return not_recorded(
@@ -134,9 +137,8 @@ def _no_such_run(turn: Turn) -> Reply:
     """A stream of 200 whose only event says that there is no such run, as the server does it."""
     thread_id, run_id = turn.params["thread_id"], turn.params["run_id"]
     due_ns = 0 if turn.session.options.pace.is_max else _HALF_SECOND_NS
-    frame = b"event: error\r\ndata: " + _RUN_NOT_FOUND + b"\r\n\r\n"
     head = stream_head(None, locations=run_locations(thread_id, run_id, "stream"))
-    return Reply(Plan(head, 0, (Part(due_ns, frame),), due_ns), note=f"run {run_id} is unknown")
+    return Reply(Plan(head, 0, (Part(due_ns, RUN_NOT_FOUND_EVENT),), due_ns), note=f"run {run_id} is unknown")
 
 
 def join_run(turn: Turn) -> Answer:
@@ -149,9 +151,9 @@ def join_run(turn: Turn) -> Answer:
         recorded = staged_read(turn, thread)
         if recorded is not None:
             return recorded
-    if play is None or play.rolled_back:
+    if play is None or play.gone(turn.now_ns):
         locations = run_locations(turn.params["thread_id"], turn.params["run_id"], "join")
-        body = b'{"__error__":' + _RUN_NOT_FOUND + b"}"
+        body = b'{"__error__":' + RUN_NOT_FOUND + b"}"
         plan = Plan(wait_head(None, locations), 0, (Part(0, body),), 0)
         return Reply(plan, note=f"run {turn.params['run_id']} is unknown")
     cancels = turn.asked.flag("cancel_on_disconnect")
@@ -176,7 +178,7 @@ def _late_join(turn: Turn, thread: SessionThread, head: Head) -> Reply | None:
     known, values = thread_values(thread, turn.now_ns)
     ended = [play for play in thread.ended(turn.now_ns) if isinstance(play, Play)]
     if not ended and not thread.runs:
-        return None  # a stateless run, by its hidden thread
+        return None
     last = ended[-1] if ended else thread.runs[-1]
     value = late_answer(thread.status(turn.now_ns), last, (values or {}) if known else None, turn.now_ns)
     if value is None:
@@ -191,11 +193,12 @@ def get_run(turn: Turn) -> Answer:
     if isinstance(found, Reply):
         return found
     thread, play = found
-    if thread is None:
+    if thread is not None:
+        turn.session.complete_unwatched(thread)
+    if thread is None or thread.gone(turn.now_ns):
         return Reply(refusal_plan(404, f"Thread with ID {turn.given['thread_id']} not found"))
     if play is None or play.rolled_back:
         return Reply(refusal_plan(404, "Not Found"))
-    turn.session.complete_unwatched(thread)
     recorded = staged_read(turn, thread)
     if recorded is not None and not tells_otherwise(thread):
         return _as_requested(recorded, [play])
@@ -256,7 +259,7 @@ def cancel_run(turn: Turn) -> Answer:
     if isinstance(found, Reply):
         return found
     _, play = found
-    if play is None or play.rolled_back:
+    if play is None or play.gone(turn.now_ns):
         return Reply(refusal_plan(404, _NO_RUN_FOUND))
     if not _can_be_cancelled(play, turn.now_ns):
         return Reply(refusal_plan(404, _NO_RUN_TO_CANCEL))
@@ -292,7 +295,7 @@ def cancel_runs(turn: Turn) -> Answer:
             return Reply(refusal_plan(422, "Invalid run ID: must be a UUID"))
         known = [session.runs.get(run_id or "") for run_id in run_ids]
         found = [play for play in known if play is not None and play.thread_id == thread_id]
-    found = [play for play in found if not play.rolled_back]
+    found = [play for play in found if not play.gone(turn.now_ns)]
     if not found:
         return Reply(refusal_plan(404, _NO_RUN_FOUND))
     able = [play for play in found if _can_be_cancelled(play, turn.now_ns)]

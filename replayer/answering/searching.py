@@ -7,16 +7,18 @@ sorted and cut as the server does it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphtape.cassettes.runs import RecordedCall, RecordedThread
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.replayer.answering.answers import Answer, Reply, Turn, not_recorded, refused_body
 from graphtape.replayer.answering.describing import READ_HOW, Json, known_of
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body
 from graphtape.replayer.answering.replies import json_plan, refusal_plan
-from graphtape.replayer.thread import Stamp
+from graphtape.replayer.thread import SessionThread, Stamp
 from graphtape.replayer.twin.objects import HIDDEN, touched
 
 
@@ -69,7 +71,7 @@ def _recorded_overview(turn: Turn) -> Reply | None:
     """The recorded answer to an equal request, if this session has come exactly as far as the recording had."""
     session = turn.session
     here = {}
-    for thread in session.threads.values():
+    for thread in _visible(turn):
         recorded, done, in_flight, exact = thread.stage(turn.now_ns)
         if thread.deep and not thread.plays:
             continue
@@ -84,9 +86,7 @@ def _recorded_overview(turn: Turn) -> Reply | None:
         there = {
             thread.thread_id: thread.stage_at(call.started)[0]
             for thread in session.tapes.threads.values()
-            if thread.cassette is call.cassette
-            and (thread.created is None or thread.created.ended <= call.started)
-            and (thread.created is not None or thread.thread_id in here)
+            if thread.cassette is call.cassette and _was_there(thread, call, here)
         }
         if there == here and same_body(call.request_body(), turn.asked.body):
             equal.append(call)
@@ -94,6 +94,21 @@ def _recorded_overview(turn: Turn) -> Reply | None:
         return None
     key = (turn.operation, turn.asked.body, tuple(sorted(here.items())))
     return recorded_answer(session.nth(key, equal), None, None)
+
+
+def _was_there(thread: RecordedThread, call: RecordedCall, here: Mapping[str, object]) -> bool:
+    """Whether a recorded overview would show a recorded thread, if it has what was asked for."""
+    if thread.created is not None:
+        return thread.created.ended <= call.started
+    if thread.is_hidden:
+        first = thread.steps[0]
+        return first.call.started <= call.started and not (thread.temporary and first.done <= call.started)
+    return thread.thread_id in here
+
+
+def _visible(turn: Turn) -> list[SessionThread]:
+    """The threads of this session that the server would still have."""
+    return [thread for thread in turn.session.threads.values() if not thread.gone(turn.now_ns)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +129,7 @@ def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
         body.get("values") or {},
     )
     rows = []
-    for thread in list(turn.session.threads.values()):
+    for thread in _visible(turn):
         row, whole = known_of(turn, thread)
         if (
             (not status or row.get("status", status) == status)

@@ -141,7 +141,7 @@ def _was_taken(turn: Turn) -> bool:
 
 
 def _thread_of(turn: Turn, thread_id: str, body: Json) -> SessionThread | Reply:
-    thread = turn.session.thread(thread_id)
+    thread = turn.session.thread(thread_id, turn.now_ns)
     if thread is None and body.get("if_not_exists") == "create":
         thread = turn.session.create_thread(None, thread_id, {}, now_ns=turn.now_ns)
         thread.born_of_run = True

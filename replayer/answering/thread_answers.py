@@ -81,7 +81,11 @@ def with_thread(
         refused = refused_body(turn, schema) if schema is not None else None
         if refused is not None:
             return refused
-        thread = turn.session.thread(thread_id)
+        thread = turn.session.thread(thread_id, turn.now_ns)
+        if thread is not None and thread.temporary:
+            # Whoever reads a thread finds a run over that nobody streams, and this one is deleted with its run.
+            turn.session.complete_unwatched(thread)
+            thread = turn.session.thread(thread_id, turn.now_ns)
         if thread is None:
             # A recorded refusal is a recording like any other, if it was always refused.
             recorded = plain_answer(turn) if thread_id not in turn.session.tapes.threads else None
@@ -141,8 +145,9 @@ def _existing(turn: Turn, thread_id: str) -> SessionThread | None:
     """A thread of this session, or one that was there before the recording."""
     recorded = turn.session.tapes.threads.get(thread_id)
     if recorded is not None and recorded.is_older:
-        return turn.session.thread(thread_id)
-    return turn.session.started_thread(thread_id)
+        return turn.session.thread(thread_id, turn.now_ns)
+    started = turn.session.started_thread(thread_id)
+    return None if started is None or started.gone(turn.now_ns) else started
 
 
 def _first_own(creations: list[RecordedCall], brought: str | None) -> list[RecordedCall]:
@@ -326,7 +331,7 @@ def prune_threads(turn: Turn) -> Answer:
         return recorded or plain_miss(turn)
     if recorded is not None and recorded.head.status >= HTTPStatus.BAD_REQUEST:
         return recorded
-    found = [turn.session.thread(thread_id or "") for thread_id in dict.fromkeys(thread_ids)]
+    found = [turn.session.thread(thread_id or "", turn.now_ns) for thread_id in dict.fromkeys(thread_ids)]
     threads = [thread for thread in found if thread is not None]
     for thread in threads:
         _delete(turn, thread)
@@ -375,7 +380,7 @@ def join_thread_stream(turn: Turn) -> Answer:
         last_event_id = check_thread_stream_id(turn.asked.headers.get("last-event-id"))
     except InvalidThreadStream as invalid:
         return Reply(refusal_plan(422, invalid.detail))
-    thread = turn.session.thread(thread_id)
+    thread = turn.session.thread(thread_id, turn.now_ns)
     like = None
     if thread is not None:
         like = recorded_thread_stream(turn, thread) or _like(thread)

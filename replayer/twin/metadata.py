@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphtape.cassettes.runs import RecordedThread
 from graphtape.replayer.play import Play
 from graphtape.replayer.thread import SessionThread
 
@@ -74,9 +75,7 @@ def run_metadata(thread: SessionThread | None, play: Play, told: Json, *, starte
     """
     if not told:
         return {}
-    recorded = play.run.thread.created if play.run.thread is not None else None
-    creation = _object(recorded.request_json() if recorded is not None else None)
-    given = {**_object(creation.get("metadata")), **_given(play.run.body)}
+    given = {**_given_first(play.run.thread), **_given(play.run.body)}
     added = {key: told[key] for key in STARTED if key in told}
     own = {
         key: value
@@ -90,6 +89,16 @@ def run_metadata(thread: SessionThread | None, play: Play, told: Json, *, starte
         return {**first, **(added if started else {})}
     of_thread = thread_metadata(thread, play) if thread is not None else {}
     return {**own, **of_thread, **ids, **_given(play.body), **(added if started else {})}
+
+
+def _given_first(recorded: RecordedThread | None) -> Json:
+    """What the client of a recorded thread gave it when it was made, itself or by a run."""
+    if recorded is None:
+        return {}
+    if recorded.created is not None:
+        return _object(_object(recorded.created.request_json()).get("metadata"))
+    first = recorded.steps[0].run if recorded.born_of_run else None
+    return _given(first.body) if first is not None else {}
 
 
 def _given(body: Mapping[str, Any]) -> Json:

@@ -157,20 +157,18 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
 
     Args:
         recorded: the recorded run object, its ids replaced.
-        thread: whose metadata the run has; None for a stateless run.
+        thread: whose metadata the run has; None if it is there no more.
     """
     status = play.status(now_ns)
     begun = status != "pending" and (play.sources_shown(now_ns) > 0 or play.final is not None)
     if recorded is not None:
         found = {**as_requested(recorded, play), "status": status}
-        return found if begun else _before_it_began(found)
+        return _since_it_began(found, play) if begun else _before_it_began(found)
     body = play.body
     asked = repeated(body)
     shown = _shown_config(play)
-    metadata = run_metadata(thread, play, shown.get("metadata") or {}, started=False)
-    if not metadata:
-        given = body.get("metadata") or {}
-        metadata = {"created_by": "system", **play.assistant, **given}
+    told = shown.get("metadata") or {"created_by": "system", **play.assistant}
+    metadata = run_metadata(thread, play, told, started=False)
     made: Json = {
         "run_id": play.run_id,
         "thread_id": play.thread_id,
@@ -183,7 +181,7 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
             "config": {**(body.get("config") or {}), **_config(shown, metadata)},
             "context": _context(body),
             **{name: asked[name] for name in _ASKED},
-            "temporary": False,
+            "temporary": play.temporary,
             **{name: asked[name] for name in ("subgraphs", "resumable", "checkpoint_during", "durability")},
         },
         "multitask_strategy": strategy(body),
@@ -217,6 +215,23 @@ def _before_it_began(run: Json) -> Json:
         for name, value in config.items()
     }
     return {**run, "kwargs": {**kwargs, "config": kept}}
+
+
+def _since_it_began(run: Json, play: Play) -> Json:
+    """A run object with what the server adds when it starts the run, as far as its events show it."""
+    kwargs = run.get("kwargs")
+    config = kwargs.get("config") if isinstance(kwargs, dict) else None
+    if not isinstance(kwargs, dict) or not isinstance(config, dict):
+        return run
+    told, configurable = config.get("metadata"), config.get("configurable")
+    if not isinstance(told, dict) or not isinstance(configurable, dict) or STARTED[0] in told:
+        return run
+    shown = _shown_config(play).get("metadata") or {}
+    added = {
+        "configurable": {**configurable, "__pregel_node_finished": None},
+        "metadata": {**told, **{key: shown[key] for key in STARTED if key in shown}},
+    }
+    return {**run, "kwargs": {**kwargs, "config": {**config, **added}}}
 
 
 def _config(shown: Json, metadata: Json) -> Json:

@@ -48,14 +48,14 @@ def strategy(body: Mapping[str, Any]) -> str:
 def asks_alike(play: Play) -> bool:
     """Whether what a run object repeats is the same for this session's request and the recorded one."""
     recorded = _recorded_body(play)
-    return _compared(recorded) == _compared(play.body)
+    return _compared(recorded) == _compared(play.body) and play.temporary is not play.run.keeps_thread
 
 
 def as_requested(recorded: Json, play: Play) -> Json:
     """A recorded run object, its ids replaced, as it would be for this session's request."""
-    body = _recorded_body(play)
-    if _compared(body) == _compared(play.body):
+    if asks_alike(play):
         return recorded
+    body = _recorded_body(play)
     found = dict(recorded)
     kwargs = recorded.get("kwargs")
     if isinstance(kwargs, dict):
@@ -64,6 +64,8 @@ def as_requested(recorded: Json, play: Play) -> Json:
             name: ours[name] if name in ours and ours[name] != was[name] else value
             for name, value in kwargs.items()
         }
+        if "temporary" in kwargs:
+            found["kwargs"]["temporary"] = play.temporary
     if "multitask_strategy" in recorded and strategy(body) != strategy(play.body):
         found["multitask_strategy"] = strategy(play.body)
     metadata = recorded.get("metadata")

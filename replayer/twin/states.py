@@ -28,6 +28,8 @@ CANCELLED = "CancelledError()"
 
 def values_so_far(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:
     """(known, the values of the thread's state); None before its first run."""
+    if thread.temporary:
+        return True, None
     for play in reversed(thread.steps):
         if isinstance(play, Update):
             return update_values(play)
@@ -50,7 +52,7 @@ def update_values(update: Update) -> tuple[bool, Any]:
 
 def thread_state(thread: SessionThread, now_ns: int) -> Json | None:
     """`GET /threads/{t}/state`; None if no stream shows it."""
-    if not thread.steps and thread.inherited == []:
+    if thread.temporary or (not thread.steps and thread.inherited == []):
         return empty_state()
     states, _ = newest_states(thread, now_ns)
     if states:
@@ -86,6 +88,8 @@ def thread_history(thread: SessionThread, now_ns: int) -> list[Json] | None:
 
 def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]:
     """(states from `checkpoints` events, newest first, as far back as all are shown; whether these are all)."""
+    if thread.temporary:
+        return [], True
     known: list[Play | Update] = []
     complete = thread.inherited is not None
     for play in reversed(thread.steps):
@@ -118,6 +122,8 @@ def _shows_all(play: Play | Update, now_ns: int) -> bool:
         return update_values(play)[0]
     if may_have_changed_unseen(play, now_ns):
         return False
+    if play.seen.silent:
+        return play.status(now_ns) == "pending" or play.never_began(now_ns)
     shown = shown_of(play, now_ns)
     told = play.run.options is not None and "checkpoints" in play.run.options.modes
     return bool(shown.checkpoints) or told or not shown.has_values

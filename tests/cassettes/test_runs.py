@@ -99,10 +99,69 @@ def raws(run: RecordedRun) -> list[bytes]:
 
 
 def test_ids_from_the_location(tape: Tape) -> None:
-    """Thread and run are those that Content-Location names, also of a stateless run."""
+    """Thread and run are those that Content-Location names, which for a stateless stream is the run alone."""
     tape.call("POST", "/runs/stream", BODY, reads=EVENTS, location=f"/runs/{uid(2)}")
-    run = tape.run()
-    assert (run.thread_id, run.run_id, run.stateful, run.answer) == (None, uid(2), False, "stream")
+    tape.call("POST", "/runs/wait", BODY, json={}, location=f"/threads/{uid(3)}/runs/{uid(4)}")
+    stream, wait = tape.tapes().runs
+    assert (stream.run_id, stream.stateful, stream.answer) == (uid(2), False, "stream")
+    assert (wait.thread_id, wait.run_id, wait.stateful, wait.answer) == (uid(3), uid(4), False, "wait")
+
+
+BORN = "01a22221-90d6-7168-aa04-4c0{}337c34ac"
+"""An id that the server made; the digit counts."""
+
+
+def named(thread_id: str) -> list[bytes]:
+    return [EVENTS[0], b'event: tasks\r\ndata: {"metadata":{"thread_id":"%s"}}\r\n\r\n' % thread_id.encode()]
+
+
+@pytest.mark.parametrize("how", ["answer", "path", "next id", "events", "nothing", "an older thread"])
+def test_thread_of_a_run_without_one(tape: Tape, how: str) -> None:
+    """It is the one that its answer, a path, the count in the ids or its events show; else it gets an id of its own."""
+    run_id, hidden = BORN.format("1"), BORN.format("2")
+    if how == "answer":
+        told = {"run_id": run_id, "thread_id": hidden}
+        tape.call("POST", "/runs", BODY, json=told, location=f"/runs/{run_id}")
+    else:
+        late = BORN.format("8")
+        hidden = late if how == "events" else hidden
+        events = named(hidden) if how == "events" else EVENTS
+        tape.call("POST", "/runs/stream", BODY, reads=events, location=f"/runs/{run_id}")
+    if how == "path":
+        tape.call("GET", f"/threads/{hidden}/runs/{run_id}/stream", reads=[])
+    elif how in ("next id", "events", "an older thread"):
+        read = BORN.format("9") if how == "an older thread" else hidden
+        tape.call("GET", f"/threads/{read}", json={})
+    tapes = tape.tapes()
+    (run,) = tapes.runs
+    thread = run.thread
+    assert thread is not None
+    assert tapes.threads[thread.thread_id] is thread
+    assert (run.thread_id == hidden) is (how not in ("nothing", "an older thread"))
+    assert [step.run for step in thread.steps] == [run]
+    assert (thread.is_hidden, thread.temporary, thread.born_of_run, thread.is_older) == (
+        True,
+        True,
+        True,
+        False,
+    )
+    assert len(thread.reads) == (how in ("next id", "events"))
+
+
+def test_thread_that_is_kept(tape: Tape) -> None:
+    """`on_completion: keep` makes a thread like any other: further runs are steps of it."""
+    run_id, hidden = BORN.format("1"), BORN.format("2")
+    keep = {**BODY, "on_completion": "keep"}
+    tape.call("POST", "/runs/stream", keep, reads=EVENTS, location=f"/runs/{run_id}")
+    path = f"/threads/{hidden}/runs"
+    tape.call("POST", f"{path}/stream", keep, reads=EVENTS, location=f"{path}/{uid(5)}")
+    tapes = tape.tapes()
+    first, second = tapes.runs
+    assert (first.keeps_thread, second.keeps_thread) == (True, True)
+    thread = tapes.threads[hidden]
+    assert [step.run for step in thread.steps] == [first, second]
+    assert (thread.is_hidden, thread.temporary, thread.is_older) == (True, False, False)
+    assert (first.step, second.step) == (0, 1)
 
 
 def test_ids_from_the_run_object(tape: Tape) -> None:
@@ -500,7 +559,7 @@ def test_threads_of_stateless_runs(tape: Tape) -> None:
     tapes = tape.tapes()
     assert [run.thread_id for run in tapes.runs] == [uid(1), uid(3)]
     passing, kept = tapes.threads[uid(1)], tapes.threads[uid(3)]
-    assert (passing.is_passing, kept.is_passing) == (True, False)
+    assert (passing.temporary, kept.temporary) == (True, False)
     assert (kept.born_of_run, kept.is_older) == (True, False)
 
 

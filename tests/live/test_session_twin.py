@@ -13,6 +13,7 @@ from graphtape.tests.live.conformance import (
     conversations,
     own_threads,
     situations,
+    stateless,
     statuses,
     twin,
     unshown,
@@ -48,6 +49,7 @@ SCRIPTS = {
     **situations.SCRIPTS,
     **own_threads.SCRIPTS,
     **statuses.SCRIPTS,
+    **stateless.SCRIPTS,
     **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
 }
 # Nothing but a recording can show these.
@@ -63,7 +65,12 @@ PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS, **statuses.PROBED_ONL
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 # Recorded with --widen too.
-WIDENED = {*own_threads.SCRIPTS, *own_threads.RECORDED_ONLY, *statuses.RECORDED_ONLY}
+WIDENED = {
+    *own_threads.SCRIPTS,
+    *own_threads.RECORDED_ONLY,
+    *statuses.RECORDED_ONLY,
+    *stateless.SCRIPTS,
+}
 USUAL = {
     "a run in its steps",
     "interrupt and resume",
@@ -95,6 +102,10 @@ USUAL = {
     "ended in line, action=interrupt, stream",
     "in place of a waiting one, interrupt",
     "patched, values unknown",
+    "without a thread, stream, absent",
+    "without a thread, create, keep",
+    "without a thread, delete, interrupt",
+    "without a thread, keep, leave",
 }
 
 

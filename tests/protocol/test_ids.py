@@ -18,6 +18,7 @@ from graphtape.protocol.ids import (
     format_event_id,
     harvest,
     harvest_events,
+    is_made_next,
     is_uuid,
     may_hold_ids,
     parse_event_id,
@@ -65,6 +66,27 @@ def test_uuid(text: str, expected: bool) -> None:
 def test_spellings_of_a_uuid(text: str, expected: str | None) -> None:
     """The server takes every spelling that Python takes, and knows one."""
     assert canonical_uuid(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ("01a22221-90d6-7168-aa04-4c0fed999454", True),
+        ("01a22221-90d6-7168-aa04-4c10ed999454", False),
+        ("01a22221-90d6-7168-aa04-4c0eed999454", False),
+        ("01a22221-90d7-7168-aa04-4c0fed999454", False),
+        ("01a22221-90d6-6168-aa04-4c0fed999454", False),
+        ("nonsense", False),
+    ],
+)
+def test_ids_made_one_after_the_other(other: str, expected: bool) -> None:
+    """The counter of a UUID of version 7 goes up by one within its millisecond (as seen of the server)."""
+    assert is_made_next("01a22221-90d6-7168-aa04-4c0e337c34ac", other) is expected
+
+
+def test_the_counter_has_two_parts() -> None:
+    """The version and the variant stand in between."""
+    assert is_made_next("01a22221-90d6-7168-bfff-ffff337c34ac", "01a22221-90d6-7169-8000-0000ed999454")
 
 
 def test_time_inside_a_uuid() -> None:

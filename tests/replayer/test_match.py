@@ -359,3 +359,13 @@ def test_only_what_may_play_is_read(two_threads: Any, mode: str) -> None:
 
     choose(two_threads, query(body(text)), mode=mode, able=able)
     assert looked_at == [two_threads.runs[0]]
+
+
+def test_a_thread_that_is_kept_likewise(kit: Any) -> None:
+    """Among equal runs without a thread only those count whose thread stayed or went as this request asks."""
+    recording = kit.recording()
+    for number, more in enumerate(({}, {"on_completion": "keep"}, {"on_completion": "delete"}), 2):
+        recording.run(None, kit.uid(number), body("hi", **more))
+    tapes = kit.tapes(recording)
+    for asked, expected in ({}, [0, 2, 0]), ({"on_completion": "keep"}, [1, 1, 1]):
+        assert numbers(tapes, query(body("hi", **asked), stateful=False), 3) == expected

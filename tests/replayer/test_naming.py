@@ -48,13 +48,16 @@ def test_second_and_third_conversation(kit: Any) -> None:
 
 
 def test_stateless_runs(kit: Any) -> None:
-    """A stateless run played again has other ids, its hidden thread's among them."""
+    """A stateless run played again has other ids, also where no event but its answer shows them."""
     recording = kit.recording()
-    recording.run(None, kit.uid(2), {"assistant_id": "a"}, [(1, "metadata", {"run_id": kit.uid(2)})])
+    told = {"run_id": kit.uid(2), "thread_id": kit.uid(1), "config": {"langgraph_request_id": kit.uid(3)}}
+    recording.json("POST", "/runs", told, {"assistant_id": "a"})
     (run,) = kit.tapes(recording).runs
     naming = Naming()
-    assert naming.ids_of(run, None, body={}, again=0).pairs == {}
-    assert naming.ids_of(run, None, body={}, again=0).pairs.keys() == {kit.uid(2)}
+    assert naming.ids_of(run, thread(kit, 1), body={}, again=0).pairs == {}
+    again = naming.ids_of(run, thread(kit, 8), body={}, again=0).pairs
+    assert again.keys() == {kit.uid(n) for n in (1, 2, 3)}
+    assert again[kit.uid(1)] == kit.uid(8)
 
 
 def test_later_plays_search_no_events(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,3 +133,19 @@ def test_hours_of_new_threads_do_not_fill_the_memory(kit: Any, monkeypatch: pyte
     before = objects()
     load(200)
     assert objects() - before < 200
+
+
+def test_threads_of_stateless_runs_push_out_no_others(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that go with their runs are counted among the stateless runs, and go with them; kept ones are threads."""
+    monkeypatch.setattr(Recent.__init__, "__defaults__", (2,))
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), BODY)
+    session = kit.session(recording)
+    kept = [
+        kit.ask(session, "POST", "/runs/stream", {**BODY, "on_completion": "keep"}).play.thread_id
+        for _ in range(3)
+    ]
+    plays = [kit.ask(session, "POST", "/runs/stream", BODY).play for _ in range(5)]
+    assert list(session.threads) == [*kept[1:], *(play.thread_id for play in plays[3:])]
+    kit.ask(session, "DELETE", f"/threads/{plays[4].thread_id}")
+    assert list(session.runs)[2:] == [plays[3].run_id]

@@ -437,3 +437,23 @@ async def test_reader_who_leaves_later_than_the_recorded_one(kit: Any, play: Any
     else:
         with pytest.raises(aiohttp.ClientPayloadError):
             await asyncio.wait_for(stream.read(), 1)
+
+
+@pytest.mark.parametrize(("speed", "waits"), [(1, True), ("max", False)])
+async def test_join_of_a_run_that_is_gone(kit: Any, play: Any, speed: Any, waits: bool) -> None:
+    """Behind all that a stateless run published there is only that it is not found, after half a second."""
+    made = kit.recording()
+    made.run(None, kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
+    made.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/join", {})
+    clock = FakeClock()
+    client = await play(made, speed=speed, clock=clock)
+    whole_stream = await _body(client, "/runs/stream")
+    target = path(kit, f"/{kit.uid(2)}/stream")
+    began_ns = clock.now_ns()
+    for cursor, expected in {
+        "-1": whole_stream,
+        "9999999999999-0": kit.sse("error", {"error": "HTTPException", "message": "404: Run not found"}),
+    }.items():
+        async with client.get(target, headers={"Last-Event-ID": cursor}) as response:
+            assert await response.read() == expected
+    assert (clock.now_ns() - began_ns == 500 * kit.MS) is waits

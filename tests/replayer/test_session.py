@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import pytest
+
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import uuid_unix_ms
 
@@ -166,3 +168,64 @@ def test_queued_as_recorded(kit: Any) -> None:
     assert play.due_ns(0) == before.end_ns + 40 * kit.MS
     before.cancel(60 * kit.MS)
     assert play.due_ns(0) == 100 * kit.MS
+
+
+WITHOUT = {"assistant_id": "agent", "input": "hi", "metadata": {"who": "me"}}
+KEEP = {**WITHOUT, "on_completion": "keep"}
+
+
+def without_threads(kit: Any, body: Any = KEEP, **choices: Any) -> Any:
+    """A session that knows one stateless run, whose events name its thread, and nothing else."""
+    recording = kit.recording()
+    events = [
+        (10, "metadata", {"run_id": kit.uid(2)}),
+        (10, "tasks", {"id": kit.uid(3), "name": "a", "metadata": {"thread_id": kit.uid(1)}}),
+        (10, "values", {"n": 1}),
+    ]
+    recording.run(None, kit.uid(2), {**body, "stream_mode": ["tasks", "values"]}, events)
+    return kit.session(recording, **choices)
+
+
+def start_without(kit: Any, session: Any, body: Any = KEEP, now_ms: float = 0) -> Any:
+    asked = {**body, "stream_mode": ["tasks", "values"]}
+    return kit.ask(session, "POST", "/runs/stream", asked, now_ms=now_ms).play
+
+
+def test_thread_of_a_run_without_one(kit: Any) -> None:
+    """Each run gets a thread: the first as its events name it, later ones one of their own, in the events too."""
+    session = without_threads(kit)
+    plays = [start_without(kit, session) for _ in range(3)]
+    made = [play.thread_id for play in plays]
+    assert made[0] == kit.uid(1)
+    assert len({*made, *(play.run_id for play in plays)}) == 6
+    for play in plays:
+        assert play.thread_id.encode() in play.frame(1).raw
+        thread = session.threads[play.thread_id]
+        assert (thread.runs, thread.born_of_run, thread.temporary) == ([play], True, False)
+    again = without_threads(kit)
+    assert [start_without(kit, again).thread_id for _ in range(3)] == made
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_kept_or_not(kit: Any, keep: bool) -> None:
+    """While its run goes on the thread is there; when that is over only one that is kept is."""
+    session = without_threads(kit)
+    play = start_without(kit, session, KEEP if keep else WITHOUT)
+    assert session.thread(play.thread_id, 30 * kit.MS) is session.threads[play.thread_id]
+    assert (session.thread(play.thread_id, 31 * kit.MS) is not None) is keep
+    # Its id is not given out again.
+    assert start_without(kit, session, now_ms=99).thread_id != play.thread_id
+
+
+def test_recorded_thread_of_a_run_without_one(kit: Any) -> None:
+    """As a deep link a kept one answers as it was last; one that went with its run is not there."""
+    for body, there in ((KEEP, True), (WITHOUT, False)):
+        recording = kit.recording()
+        recording.run(None, kit.uid(2), body)
+        recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", {"run_id": kit.uid(2)})
+        session = kit.session(recording)
+        thread = session.thread(kit.uid(1), 0)
+        assert (thread is not None) is there
+        if thread is not None:
+            assert thread.deep
+            assert kit.read(session, "/state")["values"] == {"text": "b"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphtape.replayer.shown import shown_of, stopped_short, without_guests
+import pytest
+
+from graphtape.replayer.shown import may_have_changed_unseen, shown_of, stopped_short, without_guests
 
 
 def only_play(session: Any) -> Any:
@@ -54,3 +56,32 @@ def test_guests() -> None:
     """Values that are no object have no guests."""
     assert without_guests({"a": 1, "__error__": 2}) == {"a": 1}
     assert without_guests([1]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("answered", "known"),
+    [
+        ({"n": 1}, True),
+        ({"n": 1, "__interrupt__": []}, True),
+        ({}, True),
+        ([1], True),
+        ({"__error__": {}}, False),
+        ({"__interrupt__": [{"id": "i"}]}, False),
+    ],
+)
+def test_values_of_a_run_that_was_waited_for(kit: Any, answered: Any, known: bool) -> None:
+    """Its answer shows them when it is over, unless an error or interrupts stand in their place."""
+    recording = kit.recording()
+    thread = recording.thread(1)
+    recording.json("POST", f"/threads/{thread}/runs/wait", answered, {"assistant_id": "agent"})
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread}/runs/wait", {"assistant_id": "agent"})
+    play = only_play(session)
+    over = 99 * kit.MS
+    assert shown_of(play, over).known is known
+    assert may_have_changed_unseen(play, over) is not known
+    # Meanwhile nobody tells what it does.
+    assert may_have_changed_unseen(play, 1)
+    state = kit.ask(session, "GET", f"/threads/{thread}/state", now_ms=99)
+    assert state.plan.head.status == (200 if known else 422)

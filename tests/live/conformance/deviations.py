@@ -61,6 +61,18 @@ KNOWN: tuple[Deviation, ...] = (
         r"metadata",
     ),
     Deviation(
+        "a run without a thread that stays has no checkpoints: nothing shows the configuration in its run object",
+        _TWIN,
+        r"without a thread, (stream, absent|wait, absent|not resumable): .* step 2: runs?$",
+        r"\$(\[0\])?\.kwargs\.config\.configurable",
+    ),
+    Deviation(
+        "of a run that was only waited for nothing shows the configuration in its run object",
+        _TWIN,
+        r"without a thread, ends: .*, wait(, resumed)?: runs?$",
+        r"\$(\[[01]\])?\.kwargs\.config\.configurable",
+    ),
+    Deviation(
         "from `values` alone only values and interrupts are derived: no tasks, checkpoints, metadata, configuration",
         _TWIN,
         "end, .*values only: ",

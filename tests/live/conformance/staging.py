@@ -52,14 +52,16 @@ class Stage:
         self.kept[name] = (answer, how)
         return answer
 
-    async def let_pass(self, thread: str, steps: int) -> None:
-        """Let the runs of a thread take so many steps in all, and hold them in the next (graphs in `stepping.py`).
+    async def let_pass(self, gate: str, steps: int) -> None:
+        """Let the runs of a thread, or of another gate, take so many steps in all, and hold them in the next.
+
+        Graphs in `stepping.py` stand at gates.
 
         The mock is not held: its clock stands still while the script does not wait.
         """
         if self.gates is not None:
-            gate = {"namespace": ["gates"], "key": thread, "value": {"open": steps}}
-            assert (await self.gates.ask("PUT", "/store/items", gate)).status == 204
+            item = {"namespace": ["gates"], "key": gate, "value": {"open": steps}}
+            assert (await self.gates.ask("PUT", "/store/items", item)).status == 204
 
     async def settle(self) -> None:
         """Let the real server write down what its events have told already."""

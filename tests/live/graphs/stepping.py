@@ -1,7 +1,8 @@
 """A thread that changes while one looks: four steps, a third of a second apart; and a silence with a heartbeat.
 
 A test that looks in the middle of a run holds it there: the item `("gates", thread id)` of the store says how many
-steps of the thread may have passed. Without it a step takes its time.
+steps of the thread may have passed. Without it a step takes its time. A run whose thread nobody knows beforehand names
+its gate in its input.
 """
 
 from __future__ import annotations
@@ -19,28 +20,29 @@ from langgraph.types import interrupt
 
 class Steps(TypedDict, total=False):
     done: Annotated[list[str], operator.add]
+    gate: str
 
 
 passed: Counter[str] = Counter()
-"""By thread: the steps that its gate has let through."""
+"""By gate: the steps that it has let through."""
 
 
-async def wait(thread: str, seconds: float) -> None:
-    """Stand at the gate of a thread, or, where there is none, for so long."""
-    gate = await get_store().aget(("gates",), thread)
+async def wait(name: str, seconds: float) -> None:
+    """Stand at a gate, or, where there is none, for so long."""
+    gate = await get_store().aget(("gates",), name)
     if gate is None:
         await asyncio.sleep(seconds)
         return
-    while gate is None or gate.value["open"] <= passed[thread]:
+    while gate is None or gate.value["open"] <= passed[name]:
         await asyncio.sleep(0.01)
-        gate = await get_store().aget(("gates",), thread)
-    passed[thread] += 1
+        gate = await get_store().aget(("gates",), name)
+    passed[name] += 1
 
 
 def step(name: str, seconds: float) -> object:
     async def take(state: Steps, config: RunnableConfig) -> Steps:
         get_stream_writer()({"begins": name})
-        await wait(str(config["configurable"]["thread_id"]), seconds)
+        await wait(state.get("gate") or str(config["configurable"]["thread_id"]), seconds)
         return {"done": [name]}
 
     return take

@@ -308,3 +308,74 @@ def test_background_run_that_waits(kit: Any) -> None:
     cancel = kit.ask(session, "POST", "/runs/cancel", {"status": "pending"}, now_ms=3000)
     assert cancel.plan.head.status == 204
     assert kit.value(kit.ask(session, "GET", path, now_ms=3001))["status"] == "interrupted"
+
+
+@pytest.fixture
+def without_a_thread(kit: Any) -> Any:
+    """A session in which a stateless run goes on until 31 ms, and its path."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), BODY, kit.simple_events(kit.uid(2), ids=True))
+    session = kit.session(recording)
+    play = kit.ask(session, "POST", "/runs/stream", BODY).play
+    return session, f"/threads/{play.thread_id}/runs/{play.run_id}"
+
+
+def test_run_without_a_thread_while_it_goes_on(kit: Any, without_a_thread: Any) -> None:
+    """It is found by the thread that was made for it; the list has it, and its object says that it is temporary."""
+    session, path = without_a_thread
+    run = kit.value(kit.ask(session, "GET", path, now_ms=15))
+    assert (run["status"], run["kwargs"]["temporary"]) == ("running", True)
+    assert kit.value(kit.ask(session, "GET", path.rpartition("/")[0], now_ms=15)) == [run]
+    assert isinstance(kit.ask(session, "GET", f"{path}/stream", now_ms=15), JoinStream)
+    assert isinstance(kit.ask(session, "GET", f"{path}/join", now_ms=15), RunWait)
+    assert kit.ask(session, "POST", f"{path}/cancel", now_ms=15).plan.head.status == 202
+    assert kit.ask(session, "GET", path, now_ms=15).plan.head.status == 404
+
+
+def test_run_without_a_thread_when_it_is_over(kit: Any, without_a_thread: Any) -> None:
+    """Run and thread are gone; what it published can still be had by its cursor."""
+    session, path = without_a_thread
+    not_found = {"error": "HTTPException", "message": "404: Run not found"}
+    run = kit.ask(session, "GET", path, now_ms=31)
+    assert (run.plan.head.status, kit.value(run)["detail"][:15]) == (404, "Thread with ID ")
+    joined = kit.ask(session, "GET", f"{path}/stream", now_ms=31)
+    assert joined.plan.body == kit.sse("error", not_found)
+    assert kit.value(kit.ask(session, "GET", f"{path}/join", now_ms=31)) == {"__error__": not_found}
+    stored = kit.ask(session, "GET", f"{path}/stream", now_ms=31, last_event_id="-1").play.stored(31 * kit.MS)
+    assert [frame.name for frame in stored] == ["metadata", "values", "values"]
+    for target, body in ((f"{path}/cancel", None), ("/runs/cancel", {"status": "all"})):
+        reply = kit.ask(session, "POST", target, body, now_ms=31)
+        assert (reply.plan.head.status, kit.value(reply)["detail"]) == (404, "No runs found to cancel.")
+
+
+def test_what_was_not_stored_is_gone_too(kit: Any) -> None:
+    """Of a run that is not resumable nothing can be had when it is gone, whatever the cursor."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), {"assistant_id": "agent"})
+    session = kit.session(recording)
+    play = kit.ask(session, "POST", "/runs/stream", {"assistant_id": "agent"}).play
+    path = f"/threads/{play.thread_id}/runs/{play.run_id}/stream"
+    assert isinstance(kit.ask(session, "GET", path, now_ms=15, last_event_id="-1"), JoinStream)
+    assert isinstance(kit.ask(session, "GET", path, now_ms=99, last_event_id="-1"), Reply)
+
+
+@pytest.mark.parametrize("path", ["", "/state", "/history", "/runs", "/runs/{r}"])
+def test_background_run_without_a_thread_at_max(kit: Any, path: str) -> None:
+    """Whoever reads it completes it, and with it goes its thread; a join plays it."""
+    recording = kit.recording()
+    told = {"run_id": kit.uid(2), "thread_id": kit.uid(1), "status": "pending"}
+    recording.json("POST", "/runs", told, BODY)
+    base = f"/threads/{kit.uid(1)}"
+    events = [kit.sse(*event[1:]) for event in kit.simple_events(kit.uid(2), ids=True)]
+    reads = [(1, event) for event in events]
+    recording.call("GET", f"{base}/runs/{kit.uid(2)}/stream", headers=kit.STREAM_TAIL, reads=reads)
+    session = kit.session(recording, speed="max")
+    kit.ask(session, "POST", "/runs", BODY)
+    joined = kit.ask(session, "GET", f"{base}/runs/{kit.uid(2)}/stream")
+    assert isinstance(joined, JoinStream)
+    assert joined.play.unwatched
+    reply = kit.ask(session, "GET", base + path.replace("{r}", kit.uid(2)))
+    assert (reply.plan.head.status, kit.value(reply)["detail"]) == (
+        404,
+        f"Thread with ID {kit.uid(1)} not found",
+    )

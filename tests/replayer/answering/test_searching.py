@@ -167,3 +167,38 @@ def test_status_that_is_not_known(kit: Any) -> None:
     for asked in ({"status": "idle"}, {"select": ["status"]}):
         reply = kit.ask(session, "POST", "/threads/search", {**select, **asked}, now_ms=1000)
         assert reply.plan.head.status == 422
+
+
+def test_threads_of_runs_without_one(kit: Any) -> None:
+    """They are found like all others as long as they are there: one that is not kept until its run is over."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), {"assistant_id": "agent"})
+    session = kit.session(recording)
+    made = {}
+    for completion in ("keep", "delete"):
+        body = {"assistant_id": "agent", "on_completion": completion, "metadata": {"who": completion}}
+        made[completion] = kit.ask(session, "POST", "/runs/stream", body).play.thread_id
+    assert found(kit, session, {"status": "busy"}, now_ms=20) == [made["delete"], made["keep"]]
+    assert found(kit, session, {"metadata": {"who": "delete"}}, now_ms=20) == [made["delete"]]
+    assert found(kit, session, {}, now_ms=31) == [made["keep"]]
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {"status": "idle"}, now_ms=31)) == 1
+
+
+@pytest.mark.parametrize("completion", ["keep", "delete"])
+def test_recorded_overview_of_a_run_without_a_thread(kit: Any, completion: str) -> None:
+    """It is played where the same threads are there: after the run, with it where its thread is kept."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent", "on_completion": completion}
+    recording.run(None, kit.uid(2), body)
+    recording.json("POST", "/threads/search", [{"was": "recorded"}], {"limit": 3})
+    recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", {})
+    session = kit.session(recording)
+
+    def is_recorded(now_ms: float) -> bool:
+        reply = kit.ask(session, "POST", "/threads/search", {"limit": 3}, now_ms=now_ms)
+        return bool(kit.value(reply) == [{"was": "recorded"}])
+
+    assert is_recorded(0) is (completion == "delete")
+    kit.ask(session, "POST", "/runs/stream", body)
+    assert not is_recorded(15)
+    assert is_recorded(99)

@@ -252,3 +252,37 @@ def test_parallel_conversations_begin_where_theirs_began(kit: Any) -> None:
         for one in threads
     ]
     assert played == [0, 0, 1, 1]
+
+
+def test_runs_without_a_thread_name_the_one_that_was_made(kit: Any) -> None:
+    """A wait in its locations, a run object as its member; a stream does not."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), BODY)
+    session = kit.session(recording)
+    wait = kit.ask(session, "POST", "/runs/wait", BODY)
+    base = f"/threads/{wait.play.thread_id}/runs/{wait.play.run_id}"
+    assert (head(wait, "location"), head(wait, "content-location")) == (f"{base}/join", base)
+    created = kit.ask(session, "POST", "/runs", {**BODY, "on_completion": "keep"})
+    run = kit.value(created)
+    assert head(created, "content-location") == f"/runs/{run['run_id']}"
+    assert (run["thread_id"] in session.threads, run["kwargs"]["temporary"]) == (True, False)
+    stream = kit.ask(session, "POST", "/runs/stream", BODY)
+    assert head(stream, "content-location") == f"/runs/{stream.play.run_id}"
+
+
+def test_going_on_in_a_thread_that_was_kept(kit: Any) -> None:
+    """The next run of the recorded thread follows; in one that went with its run there is nothing to go on with."""
+    recording = kit.recording()
+    keep = {**BODY, "on_completion": "keep"}
+    recording.run(None, kit.uid(2), keep)
+    recording.run(kit.uid(1), kit.uid(3), BODY, kit.simple_events(kit.uid(3), "c"))
+    recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}", {})
+    session = kit.session(recording)
+    for body, status in ((keep, 200), (BODY, 404)):
+        play = kit.ask(session, "POST", "/runs/stream", body).play
+        path = f"/threads/{play.thread_id}"
+        answer = kit.ask(session, "POST", f"{path}/runs/stream", BODY, now_ms=99)
+        assert answer.head.status == status
+    thread = session.threads[kit.uid(1)]
+    assert [play.run_id for play in thread.runs] == [kit.uid(2), kit.uid(3)]
+    assert kit.read(session, "/state", now_ms=999)["values"] == {"text": "c"}

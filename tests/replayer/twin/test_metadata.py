@@ -119,3 +119,32 @@ def test_first_run_of_a_thread_it_created(kit: Any) -> None:
     assert list(run["metadata"]) == ["created_by", "m", "assistant_id"]
     assert run["kwargs"]["context"] == {"mine": 5}
     assert list(kit.read(session, "")["metadata"])[-1] == "m"
+
+
+@pytest.mark.parametrize("stateful", [True, False])
+def test_what_the_first_run_gave_its_thread(kit: Any, stateful: bool) -> None:
+    """In later runs it comes from the thread, in the thread's place."""
+    recording = kit.recording()
+    run = {"created_by": "system", "graph_id": "agent", "assistant_id": "a"}
+    given = {"metadata": {"kind": "recorded"}}
+    more = {"if_not_exists": "create"} if stateful else {"on_completion": "keep"}
+    bodies: list[dict[str, Any]] = [
+        {"assistant_id": "agent", "input": n, "stream_mode": "tasks"} for n in (1, 2)
+    ]
+    bodies[0] |= {**given, **more}
+    path = f"/threads/{kit.uid(1)}/runs/stream"
+    for number, body in enumerate(bodies, 2):
+        events = [
+            (1, "metadata", {"run_id": kit.uid(number)}),
+            (1, "tasks", {"id": kit.uid(50), "name": "a", "metadata": {**run, "kind": "recorded"}}),
+        ]
+        where = kit.uid(1) if stateful or number == 3 else None
+        recording.run(where, kit.uid(number), body, events)
+    recording.json("GET", f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/join", {})
+    session = kit.session(recording)
+    kit.ask(
+        session, "POST", path if stateful else "/runs/stream", {**bodies[0], "metadata": {"kind": "mine"}}
+    )
+    kit.ask(session, "POST", path, bodies[1], now_ms=99)
+    metadata = kit.read(session, f"/runs/{kit.uid(3)}")["metadata"]
+    assert list(metadata.items()) == [*run.items(), ("kind", "mine")]

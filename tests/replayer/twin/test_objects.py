@@ -234,3 +234,26 @@ def test_thread_after_an_inner_interrupt(kit: Any) -> None:
     assert (thread["status"], thread["values"]) == ("interrupted", {"inner": 1})
     assert thread["interrupts"] == {kit.uid(51): [{"id": "a" * 32, "value": "ok?"}]}
     assert kit.read(session, "/state")["values"] == {"outer": 1}
+
+
+def test_run_object_of_a_recorded_start(kit: Any) -> None:
+    """The answer to a start is the run before it began; what the server adds then is added, as its tasks show it."""
+    recording = kit.recording()
+    recording.thread(1)
+    config = {"configurable": {"a": 1}, "metadata": {"b": 1}}
+    told = {"run_id": kit.uid(2), "thread_id": kit.uid(1), "status": "pending", "kwargs": {"config": config}}
+    base, body = f"/threads/{kit.uid(1)}/runs", {"assistant_id": "agent", "stream_mode": "tasks"}
+    recording.json("POST", base, told, body)
+    shown = {"b": 1, "run_attempt": 1, "langgraph_version": "1.2"}
+    reads = [
+        (5, kit.sse("metadata", {"run_id": kit.uid(2)})),
+        (5, kit.sse("tasks", {"id": kit.uid(3), "name": "a", "metadata": shown})),
+    ]
+    recording.call("GET", f"{base}/{kit.uid(2)}/stream", headers=kit.STREAM_TAIL, reads=reads)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", base, body)
+    path = f"/runs/{kit.uid(2)}"
+    assert kit.read(session, path, now_ms=0)["kwargs"]["config"] == config
+    begun = kit.read(session, path)["kwargs"]["config"]
+    assert begun == {"configurable": {"a": 1, "__pregel_node_finished": None}, "metadata": shown}

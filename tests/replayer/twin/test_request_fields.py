@@ -159,3 +159,15 @@ def test_ends_alike() -> None:
     assert ends_alike(options[0], options[1])
     assert not ends_alike(options[0], options[2])
     assert not ends_alike(None, options[0])
+
+
+def test_whether_the_thread_goes_with_the_run(kit: Any) -> None:
+    """A recorded run object says what this session's request makes of its thread."""
+    recording = kit.recording()
+    kwargs = {"input": "hi", "temporary": True}
+    told = {"run_id": kit.uid(2), "thread_id": kit.uid(1), "status": "pending", "kwargs": kwargs}
+    recording.json("POST", "/runs", told, BODY)
+    session = kit.session(recording)
+    for more, temporary in (({}, True), ({"on_completion": "keep"}, False)):
+        run = kit.value(kit.ask(session, "POST", "/runs", {**BODY, **more}))
+        assert run["kwargs"]["temporary"] is temporary

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphtape.replayer.twin.states import empty_state
+
 INTERRUPT = {"id": "a" * 32, "value": "ok?", "response_schema": None}
 
 
@@ -254,3 +256,15 @@ def test_state_after_an_update_that_a_stream_told_of(kit: Any) -> None:
     assert [one["checkpoint_id"] for one in history] == [kit.uid(104), kit.uid(103)]
     thread = kit.read(session, "")
     assert (thread["status"], thread["values"], thread["error"]) == ("interrupted", {"n": 2}, None)
+
+
+def test_states_of_a_thread_that_goes_with_its_run(kit: Any) -> None:
+    """It has none, whatever its run shows: the server keeps no checkpoints for it."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), {"assistant_id": "agent"})
+    session = kit.session(recording)
+    play = kit.ask(session, "POST", "/runs/stream", {"assistant_id": "agent"}).play
+    path = f"/threads/{play.thread_id}"
+    assert kit.value(kit.ask(session, "GET", f"{path}/state", now_ms=25)) == empty_state()
+    assert kit.value(kit.ask(session, "POST", f"{path}/history", {"limit": 9}, now_ms=25)) == []
+    assert kit.value(kit.ask(session, "GET", path, now_ms=25))["values"] is None
