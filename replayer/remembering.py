@@ -15,8 +15,9 @@ from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play
 from graphtape.replayer.viewed import Viewed, viewed
 
-_REMEMBERED = 10_000
-"""Threads, the last used, and as many stateless runs, the last begun."""
+_REMEMBERED = 4096
+"""Threads, the last used, and as many stateless runs, the last begun: each takes some 5 kB, and a mock may grow no more
+than a tenth over days."""
 
 _KEPT_FRAMES = 1 << 18
 """Of all views that are kept; the one that was used longest ago goes first."""

@@ -37,8 +37,8 @@ async def test_killed_at_any_moment(tmp_path: Path) -> None:
             await read_until(readers, port, enough, lambda: process.send_signal(signal.SIGKILL))
         before = time.process_time()
         with Cassette.open(tape) as cassette:
-            # Nothing is read twice: some 50 MB of streams a second are all that this machine must manage.
-            assert time.process_time() - before < 0.5 + tape.stat().st_size / 25e6, where
+            # How fast is the bench's business (F3); here, that no machine needs long for a file of some megabytes.
+            assert time.process_time() - before < 2 + tape.stat().st_size / 2.5e6, where
             assert not cassette.finished, where
             recorded = {}
             for number in range(exchanges + 1, len(cassette.exchanges) + 1):
