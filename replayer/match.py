@@ -44,6 +44,11 @@ class RunQuery:
         return self.thread or self.origin
 
     @property
+    def keeps_thread(self) -> bool:
+        """Whether its thread is to stay, so that the run has checkpoints."""
+        return self.stateful or self.body.get("on_completion") == "keep"
+
+    @property
     def assistant(self) -> str:
         assistant = self.body.get("assistant_id")
         return assistant if isinstance(assistant, str) else ""
@@ -145,9 +150,7 @@ class Matcher:
             # A thread without runs starts a recorded conversation, it does not enter one in the middle.
             others.sort(key=lambda run: run.step != 0)
         others.sort(key=lambda run: used.get(run.order, 0))
-        if not query.stateful:
-            keeps = query.body.get("on_completion") == "keep"
-            others.sort(key=lambda run: run.keeps_thread is not keeps)
+        others.sort(key=lambda run: run.keeps_thread is not query.keeps_thread)
         if query.thread is None and query.origin is not None:
             # What began in the thread whose creation this one has, begins here, however many clients began it before.
             others.sort(key=lambda run: run.thread is not query.origin or run.step != 0)
@@ -186,6 +189,7 @@ class Matcher:
                 not (in_thread and run.step == query.next_step),
                 not (in_thread and run.step > query.next_step),
                 run.step != query.next_step,
+                run.keeps_thread is not query.keeps_thread,
                 self.broken(run),
                 used.get(run.order, 0),
                 *_likeness(run, query),

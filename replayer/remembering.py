@@ -74,25 +74,29 @@ class Views:
         self._unique_ids = unique_ids
         self._most_frames = most_frames
         self._frames = 0
-        self._kept: OrderedDict[tuple[int, StreamOptions, str], Viewed | ViewRefused] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, StreamOptions, str, bool], Viewed | ViewRefused] = OrderedDict()
 
-    def of(self, run: RecordedRun, options: StreamOptions, answer: str) -> Viewed | ViewRefused:
+    def of(
+        self, run: RecordedRun, options: StreamOptions, answer: str, *, keeps_thread: bool
+    ) -> Viewed | ViewRefused:
         """What a request with these options is shown of a run, or why it is refused; see `viewed`."""
-        key = run.order, options, answer
+        key = run.order, options, answer, keeps_thread
         seen = self._kept.get(key)
         if seen is not None:
             self._kept.move_to_end(key)
             return seen
-        seen = self._kept[key] = self._made(run, options, answer)
+        seen = self._kept[key] = self._made(run, options, answer, keeps_thread=keeps_thread)
         self._frames += _size(seen)
         while self._frames > self._most_frames and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._frames -= _size(dropped)
         return seen
 
-    def _made(self, run: RecordedRun, options: StreamOptions, answer: str) -> Viewed | ViewRefused:
+    def _made(
+        self, run: RecordedRun, options: StreamOptions, answer: str, *, keeps_thread: bool
+    ) -> Viewed | ViewRefused:
         try:
-            return viewed(run, options, answer, unique_ids=self._unique_ids)
+            return viewed(run, options, answer, unique_ids=self._unique_ids, keeps_thread=keeps_thread)
         except ViewRefused as refused:
             return refused
         except (UndecodableBody, EventTooLarge) as error:

@@ -454,7 +454,7 @@ class Session:
         return seen if isinstance(seen, ViewRefused) else None
 
     def _view(self, run: RecordedRun, query: RunQuery) -> Viewed | ViewRefused:
-        return self._views.of(run, query.options, query.answer)
+        return self._views.of(run, query.options, query.answer, keeps_thread=query.keeps_thread)
 
     # --- plain calls ---
 

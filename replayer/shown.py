@@ -123,7 +123,7 @@ def may_have_changed_unseen(play: Play, now_ns: int) -> bool:
         told = play.finished(now_ns) and play.cancelled_ns is None and _tells_values(play.final)
         return not (told or play.status(now_ns) == "pending" or play.never_began(now_ns))
     modes = play.run.options.modes if play.run.options is not None else frozenset()
-    if modes & {"values", "checkpoints"}:
+    if "values" in modes or ("checkpoints" in modes and play.run.keeps_thread):
         # Whoever left before the end has not seen the last of them.
         return not play.tape.whole and play.finished(now_ns) and play.cancelled_ns is None
     # One event says only that the run began.

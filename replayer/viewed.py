@@ -16,7 +16,9 @@ from graphtape.cassettes.model import Ending
 from graphtape.cassettes.runs import RecordedRun, Tape, TapeBlock
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import EventId, parse_event_id, strictly_rising
+from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.modes import StreamOptions
+from graphtape.protocol.sse import Decoder
 from graphtape.protocol.view import View, is_flat
 from graphtape.replayer.framed import cuts
 from graphtape.replayer.plan import Pace
@@ -114,17 +116,30 @@ class Viewed:
         return found
 
 
-def viewed(run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids: bool) -> Viewed:
+_OF_CHECKPOINTS = frozenset(("checkpoints", "debug"))
+"""Modes that show checkpoints, of which a run without a thread that stays has none."""
+
+
+def viewed(
+    run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids: bool, keeps_thread: bool = True
+) -> Viewed:
     """What a request with these options is shown of a recorded run.
 
     Args:
         answer: `stream`, `wait` or `create`: a run that is only waited for needs no events, if its answer was recorded.
         unique_ids: make event ids strictly rising (`--ids unique`).
+        keeps_thread: the request's thread stays when the run is over.
 
     Raises:
         ViewRefused: the recording cannot answer truthfully.
     """
     tape, recorded = run.tape, run.options
+    if keeps_thread and not run.keeps_thread and answer != "wait" and options.modes & _OF_CHECKPOINTS:
+        raise ViewRefused(
+            reason="The recorded run had no checkpoints: it was started without a thread that stays.",
+            recorded_modes=tuple(sorted(recorded.modes)) if recorded is not None else (),
+            how='Record it with "on_completion": "keep".',
+        )
     if answer == "wait" and recorded is not None:
         # Its client sees no events; what a `wait` answers is made from all that there are.
         options = replace(recorded, resumable=options.resumable)
@@ -137,6 +152,8 @@ def viewed(run: RecordedRun, options: StreamOptions, answer: str, *, unique_ids:
             how="Record it again with POST .../runs/stream, or join its stream from the start while recording.",
         )
     frames, derived = _frames(run, tape, recorded, options)
+    if not keeps_thread:
+        frames = [frame for frame in frames if not _shows_checkpoint(frame)]
     if unique_ids:
         rising = strictly_rising(frame.event_id for frame in frames)
         frames = [
@@ -168,6 +185,15 @@ def _frames(
         for frame in view.finish()
     ]
     return frames, view.derived
+
+
+def _shows_checkpoint(frame: SeenFrame) -> bool:
+    base = frame.name.partition("|")[0]
+    if base != "debug":
+        return base == "checkpoints"
+    (block,) = Decoder().feed(frame.raw)
+    payload = loads(block.data or b"null")
+    return isinstance(payload, dict) and payload.get("type") == "checkpoint"
 
 
 def _event_id(run: RecordedRun, entry: TapeBlock, told: str | None) -> tuple[EventId, str | None]:

@@ -125,7 +125,8 @@ def _shows_all(play: Play | Update, now_ns: int) -> bool:
     if play.seen.silent:
         return play.status(now_ns) == "pending" or play.never_began(now_ns)
     shown = shown_of(play, now_ns)
-    told = play.run.options is not None and "checkpoints" in play.run.options.modes
+    recorded = play.run.options
+    told = recorded is not None and "checkpoints" in recorded.modes and play.run.keeps_thread
     return bool(shown.checkpoints) or told or not shown.has_values
 
 

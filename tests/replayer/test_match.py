@@ -369,3 +369,5 @@ def test_a_thread_that_is_kept_likewise(kit: Any) -> None:
     tapes = kit.tapes(recording)
     for asked, expected in ({}, [0, 2, 0]), ({"on_completion": "keep"}, [1, 1, 1]):
         assert numbers(tapes, query(body("hi", **asked), stateful=False), 3) == expected
+        other = query(body("other", **asked), stateful=False)
+        assert numbers(tapes, other, 3, mode="nearest") == expected

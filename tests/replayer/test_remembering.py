@@ -98,15 +98,15 @@ def test_views_are_kept_while_there_is_room(kit: Any) -> None:
         recording.run(thread, kit.uid(number), BODY)
     one, two, three = kit.tapes(recording).runs
     options = one.options or StreamOptions()
-    shown = Views(unique_ids=False).of(one, options, "stream")
+    shown = Views(unique_ids=False).of(one, options, "stream", keeps_thread=True)
     assert isinstance(shown, Viewed)
     size = len(shown.frames) + 1
     views = Views(unique_ids=False, most_frames=2 * size)
-    first, second = (views.of(run, options, "stream") for run in (one, two))
-    assert views.of(one, options, "stream") is first
-    views.of(three, options, "stream")
-    assert views.of(one, options, "stream") is first
-    assert views.of(two, options, "stream") is not second
+    first, second = (views.of(run, options, "stream", keeps_thread=True) for run in (one, two))
+    assert views.of(one, options, "stream", keeps_thread=True) is first
+    views.of(three, options, "stream", keeps_thread=True)
+    assert views.of(one, options, "stream", keeps_thread=True) is first
+    assert views.of(two, options, "stream", keeps_thread=True) is not second
 
 
 def test_hours_of_new_threads_do_not_fill_the_memory(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,3 +119,55 @@ def test_recording_that_broke_off(kit: Any) -> None:
     assert [frame.name for frame in seen.frames] == ["metadata", "values"]
     assert not seen.tape.whole
     assert "upstream-broke" in seen.tape.detail
+
+
+MODES = ["values", "debug", "checkpoints"]
+
+
+def with_checkpoints(kit: Any, completion: str) -> Any:
+    recording = kit.recording()
+    events = [
+        (1, "metadata", {"run_id": kit.uid(2)}),
+        (1, "checkpoints", kit.checkpoint(0, {})),
+        (1, "debug", {"type": "checkpoint", "payload": {}}),
+        (1, "debug|sub:1", {"type": "checkpoint", "payload": {}}),
+        (1, "values", {}),
+        (1, "checkpoints|sub:1", kit.checkpoint(0, {})),
+        (1, "debug", {"type": "task", "payload": {"type": "checkpoint"}}),
+    ]
+    body = {"assistant_id": "a", "stream_mode": MODES, "stream_subgraphs": True, "on_completion": completion}
+    recording.run(None, kit.uid(2), body, events)
+    return only_run(kit, recording)
+
+
+def test_checkpoints_of_a_thread_that_does_not_stay(kit: Any) -> None:
+    """The server has none there: they are left out, in each mode that shows them, and nothing else is."""
+    run = with_checkpoints(kit, "keep")
+    asked = StreamOptions(frozenset(MODES), subgraphs=True)
+    kept, gone = (
+        viewed(run, asked, "stream", unique_ids=False, keeps_thread=keeps) for keeps in (True, False)
+    )
+    assert len(kept.frames) == 7
+    assert [frame.name for frame in gone.frames] == ["metadata", "values", "debug"]
+    assert [frame.source for frame in gone.frames] == [0, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("modes", "answer", "refused"),
+    [
+        ({"checkpoints"}, "stream", True),
+        ({"values", "debug"}, "create", True),
+        ({"values"}, "stream", False),
+        (set(MODES), "wait", False),
+    ],
+)
+def test_checkpoints_that_were_not_there(kit: Any, modes: set[str], answer: str, refused: bool) -> None:
+    """A run whose thread did not stay cannot show what one has whose thread does."""
+    run = with_checkpoints(kit, "delete")
+    asked = StreamOptions(frozenset(modes), subgraphs=True)
+    viewed(run, asked, answer, unique_ids=False, keeps_thread=False)
+    if refused:
+        with pytest.raises(ViewRefused, match="on_completion"):
+            viewed(run, asked, answer, unique_ids=False)
+    else:
+        viewed(run, asked, answer, unique_ids=False)

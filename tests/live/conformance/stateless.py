@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphtape.tests.live.conformance.joins import body_of
+from graphtape.tests.live.conformance.situations import HELLO
 from graphtape.tests.live.conformance.staging import Script, Stage, run_of
 from graphtape.tests.live.conformance.twin import ALL, begun, look, shown, steps
 from graphtape.tests.live.conformance.wire import Answer, Stream, Wire
@@ -171,6 +172,37 @@ def ended_early(how: str, completion: str) -> Script:
     return script
 
 
+def recorded_otherwise(recorded: str, asked: str) -> Script:
+    """A client keeps the thread that the recorded one did not, or the other way round."""
+
+    async def script(stage: Stage) -> None:
+        cases: list[tuple[str, dict[str, Any], list[str]]] = [
+            ("steps_asking", {"done": []}, ["values", "updates", "tasks", "custom"]),
+            ("ask_twice", {"said": []}, [*ALL, "debug"]),
+            ("levels", HELLO, ["values", "messages-tuple"]),
+            ("tools", HELLO, [*ALL, "debug"]),
+            ("failing", {"n": 1}, ["values", "debug"]),
+        ]
+        for graph, given, modes in cases:
+            who = {"metadata": {"who": f"{stage.tag} {graph}"}}
+            body = {"assistant_id": graph, "input": given, "stream_mode": modes, "stream_subgraphs": True}
+            await stage.record.ask("POST", "/runs/stream", {**body, **who, "on_completion": recorded})
+            await stage.settle()
+            body |= {**who, "on_completion": asked}
+            post = await stage.probe.ask("POST", "/runs/stream", body)
+            stage.keep(f"{graph}: stream", post, thread=graph)
+            wait = await stage.probe.ask("POST", "/runs/wait", body)
+            stage.keep(f"{graph}: wait", wait)
+            await stage.settle()
+            if asked == "keep" and not {"checkpoints", "debug"}.isdisjoint(modes):
+                continue  # the mock refuses the stream
+            base = wait.header("content-location")
+            await listed(stage, graph, base.split("/")[2], who)
+            stage.keep(f"{graph}: join", await stage.probe.ask("GET", f"{base}/join"))
+
+    return script
+
+
 SCRIPTS: dict[str, Script] = {
     **{
         f"without a thread, {way}, {completion or 'absent'}": started(way, completion)
@@ -185,4 +217,6 @@ SCRIPTS: dict[str, Script] = {
         for completion in ("delete", "keep")
         for how in ("interrupt", "rollback", "leave")
     },
+    "without a thread, keep recorded as delete": recorded_otherwise("delete", "keep"),
+    "without a thread, delete recorded as keep": recorded_otherwise("keep", "delete"),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from graphtape.replayer.twin.states import empty_state
 
 INTERRUPT = {"id": "a" * 32, "value": "ok?", "response_schema": None}
@@ -268,3 +270,21 @@ def test_states_of_a_thread_that_goes_with_its_run(kit: Any) -> None:
     assert kit.value(kit.ask(session, "GET", f"{path}/state", now_ms=25)) == empty_state()
     assert kit.value(kit.ask(session, "POST", f"{path}/history", {"limit": 9}, now_ms=25)) == []
     assert kit.value(kit.ask(session, "GET", path, now_ms=25))["values"] is None
+
+
+@pytest.mark.parametrize(("shown", "statuses"), [("values", [200, 200, 200]), ("updates", [422, 422, 422])])
+def test_thread_that_did_not_stay_when_it_was_recorded(kit: Any, shown: str, statuses: list[int]) -> None:
+    """Its run had no checkpoints, so that none were shown means nothing: what is known is the values, if they are."""
+    recording = kit.recording()
+    body = {"assistant_id": "agent", "stream_mode": [shown, "checkpoints"]}
+    recording.run(None, kit.uid(2), body, [(1, "metadata", {"run_id": kit.uid(2)}), (1, shown, {"n": 1})])
+    session = kit.session(recording)
+    asked = {**body, "stream_mode": shown, "on_completion": "keep"}
+    path = f"/threads/{kit.ask(session, 'POST', '/runs/stream', asked).play.thread_id}"
+    found = [
+        kit.ask(session, method, f"{path}{what}", {"limit": 9} if what == "/history" else None, now_ms=99)
+        for method, what in (("GET", ""), ("GET", "/state"), ("POST", "/history"))
+    ]
+    assert [reply.plan.head.status for reply in found] == statuses
+    if shown == "values":
+        assert [state["values"] for state in kit.value(found[2])] == [{"n": 1}]
