@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from graphtape.cassettes.hearsay import heard_of
 from graphtape.cassettes.hiddenthreads import made_soon_after, made_thread_id, thread_in_events
 from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
@@ -208,7 +209,11 @@ class RecordedRun:
     displaced_by: RecordedRun | None = None
     """The run of the same thread that was started in its place."""
     told_over: tuple[Moment, str] | None = None
-    """If no response of its own has shown its end: when a join or a read first did, and its status."""
+    """If no response of its own has shown its end: when it was over as others tell, and its status."""
+    pending_until: Moment | None = None
+    """The same of the last time that it was told to wait for its turn."""
+    left_thread: str = ""
+    """The same of the status of its thread after it."""
 
     ended_by: Moment | None = None
     """If a client cancelled it: when that was asked for, or when it left."""
@@ -496,6 +501,18 @@ class RecordedThread:
     streams: list[RecordedCall] = field(default_factory=list)
     """Streams of the thread, whatever they show."""
 
+    @cached_property
+    def run_rows(self) -> Mapping[str, list[tuple[RecordedCall, dict[str, Any]]]]:
+        """By run: its objects as they were read, in order."""
+        found: dict[str, list[tuple[RecordedCall, dict[str, Any]]]] = {}
+        for read in self.reads:
+            if read.operation in (Operation.GET_RUN, Operation.LIST_RUNS):
+                for row in _rows(read.json()):
+                    run_id = read.params.get("run_id") or row.get("run_id")
+                    if row.get("status"):
+                        found.setdefault(str(run_id), []).append((read, row))
+        return found
+
     def streams_with(self, *modes: str) -> list[RecordedCall]:
         """Those that were asked for one of these modes."""
         return [call for call in self.streams if not _thread_stream_modes(call).isdisjoint(modes)]
@@ -626,18 +643,22 @@ def read_tapes(cassettes: Sequence[Cassette]) -> Tapes:
         if call.operation in _ANSWERED_FOR_ANY_THREAD and call.answered:
             _place_follower(call, tapes)
     for run in tapes.runs:
-        run.done = _run_done(run)
+        if run.thread is not None and not run.refused:
+            run.thread.steps.append(RecordedStep(run.call, run, run.call.ended))
+    for thread in tapes.threads.values():
+        thread.steps.sort(key=lambda step: step.call.order)
+        for position, step in enumerate(thread.steps):
+            if step.run is not None:
+                step.run.step = position
+    for run in tapes.runs:
+        run.done = _run_done(run, tapes)
         if run.cancel is not None:
             # What is read after the cancel sees a cancelled run, however long its last step took to end.
             run.done = min(run.done, run.cancel.started)
         if run.thread is not None and not run.refused:
-            run.thread.steps.append(RecordedStep(run.call, run, run.done))
+            run.thread.steps[run.step].done = run.done
     for thread in tapes.threads.values():
-        thread.steps.sort(key=lambda step: step.call.order)
         _mark_displaced(thread)
-        for position, step in enumerate(thread.steps):
-            if step.run is not None:
-                step.run.step = position
     return tapes
 
 
@@ -651,6 +672,9 @@ def _mark_displaced(thread: RecordedThread) -> None:
             if earlier.run is not None and step.call.started < earlier.done:
                 earlier.run.cancelled = True
                 earlier.run.displaced_by = step.run
+                if earlier.run.answer == "create" and earlier.run.told_over is None:
+                    # Nothing else tells when it was over.
+                    earlier.run.ended_by = earlier.run.done = earlier.done = step.call.started
 
 
 def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:
@@ -849,67 +873,23 @@ def _ids_of_run(call: RecordedCall) -> tuple[str | None, str | None]:
     return thread_id, run_id
 
 
-def _run_done(run: RecordedRun) -> Moment:
-    """When a run was over, as near as the cassette shows it.
+def _run_done(run: RecordedRun, tapes: Tapes) -> Moment:
+    """When a run was over, as the cassette shows it.
 
-    Its own stream or wait says so by ending; a run created in the background is over when a join of it ended, or
-    between the last read that showed it going on and the first that did not.
+    Its own stream or wait says so by ending; of others, and of runs created in the background, joins and reads tell. Of
+    what nothing tells, it is when its answer, or what was last told to go on, ended.
     """
     if run.answer != "create" and run.call.summary.ending is Ending.COMPLETE:
         return run.call.ended
-    ends = [join.ended for join in run.joins if join.summary.ending is Ending.COMPLETE]
-    shown = run.thread.run_ends.get(run.run_id or "") if run.thread is not None else None
-    if shown is not None:
-        ends.append(shown)
-    told, status = _told_by_reads(run, min(ends, default=None))
-    if told is not None:
-        ends.append(told)
-    if not ends:
-        if run.call.summary.ending is Ending.UNFINISHED and run.tape is not None:
-            # Of what a killed recorder left, the last event is the end.
-            return run.call.summary.recording, run.call.summary.at_ns + run.tape.end_ns
-        return run.ended_by or run.call.ended
-    run.told_over = min(ends), status
-    return min(ends)
-
-
-def _told_by_reads(run: RecordedRun, ended: Moment | None) -> tuple[Moment | None, str]:
-    """(when a run was over, if reads tell of it before its known end; its status).
-
-    It is midway between two reads, so that no other client comes just too early for the second.
-    """
-    if run.thread is None or run.run_id is None:
-        return None, ""
-    goes_on, over, status = run.call.ended, None, ""
-    for read in sorted(run.thread.reads, key=lambda read: read.order):
-        if read.order < run.order:
-            continue
-        told = _status_in(read, run.run_id)
-        if told in ("pending", "running", "busy"):
-            goes_on = max(goes_on, read.started)
-        elif told:
-            over = over or read.started
-            if read.operation is not Operation.GET_THREAD:
-                status = told
-                break
-    if over is None or (ended is not None and ended <= over):
-        return None, status
-    if run.ended_by is not None:
-        return min(over, run.ended_by), status
-    if over[0] != goes_on[0]:
-        return over, status
-    return (over[0], (min(goes_on[1], over[1]) + over[1]) // 2), status
-
-
-def _status_in(read: RecordedCall, run_id: str) -> str:
-    """What a read says of the status of a run or, if it says more, of its whole thread; empty if nothing."""
-    if read.operation is Operation.GET_RUN and read.params.get("run_id") != run_id:
-        return ""
-    if read.operation not in (Operation.GET_RUN, Operation.LIST_RUNS, Operation.GET_THREAD):
-        return ""
-    rows = [
-        row
-        for row in _rows(read.json())
-        if read.operation is not Operation.LIST_RUNS or row.get("run_id") == run_id
-    ]
-    return str(rows[0].get("status") or "") if rows else ""
+    heard = heard_of(run, tapes)
+    run.pending_until, run.left_thread = heard.pending_until, heard.thread
+    going_on = run.call.ended
+    if heard.open_until is not None:
+        going_on = max(going_on, (heard.open_until[0], heard.open_until[1] + 1))
+    if heard.over is not None:
+        run.told_over = heard.over, heard.status
+        return heard.over
+    if run.call.summary.ending is Ending.UNFINISHED and run.tape is not None:
+        # Of what a killed recorder left, the last event is the end.
+        return run.call.summary.recording, run.call.summary.at_ns + run.tape.end_ns
+    return run.ended_by or going_on

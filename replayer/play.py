@@ -310,15 +310,20 @@ class Play:
             return "running" if self.sources_shown(now_ns) or (self.seen.silent and begun) else "pending"
         if self.error(now_ns) is not None:
             return "error"
-        told = self.run.told_over[1] if self.run.told_over is not None and not self.tape.whole else ""
+        is_told = self.run.told_over is not None and (self.seen.silent or not self.tape.whole)
+        told = self.run.told_over[1] if is_told and self.run.told_over is not None else ""
+        # That nothing tells otherwise is no proof that it ended well: docs/replaying.md says so.
         return told or ("interrupted" if self.run.cancelled else "success")
 
     def _wait_ns(self) -> int:
-        """How long its client wants it to wait, where no event tells how long it did."""
-        wait_s = self.body.get("after_seconds") if self.seen.silent else None
-        if not isinstance(wait_s, int | float):
+        """How long it waits for its turn, as its client wants it or as it was read, where no event tells."""
+        if not self.seen.silent:
             return 0
-        return self.pace.schedule([int(min(max(wait_s, 0), _LONGEST_WAIT_S) * 1e9)])[0]
+        wait_s = self.body.get("after_seconds")
+        wanted_ns = int(min(max(wait_s, 0), _LONGEST_WAIT_S) * 1e9) if isinstance(wait_s, int | float) else 0
+        read, call = self.run.pending_until, self.run.call
+        read_ns = read[1] - call.summary.at_ns if read is not None and read[0] == call.started[0] else 0
+        return self.pace.schedule([max(wanted_ns, read_ns)])[0]
 
     def error(self, now_ns: int) -> dict[str, Any] | None:
         """The payload of the run's `error` event, if it has been shown."""

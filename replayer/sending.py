@@ -30,7 +30,7 @@ from graphtape.replayer.following import (
     until_over,
 )
 from graphtape.replayer.pacing import send_paced
-from graphtape.replayer.plan import HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
+from graphtape.replayer.plan import HEARTBEAT, HEARTBEAT_EVERY_NS, Head, PlanEnd, paced
 from graphtape.replayer.play import END_OF_TIME_NS, Play
 from graphtape.replayer.session import Session
 from graphtape.replayer.thread_reading import ThreadReader
@@ -259,6 +259,8 @@ class Sender:
                     if play.gone(now_ns):
                         await response.write(RUN_NOT_FOUND_EVENT)
                 return await self._end(response, PlanEnd.CLOSE)
+            if answer.silent_ns is not None:
+                return await self._end(response, await self._silence(answer, answer.silent_ns, response))
             if not play.pace.is_max:
                 heartbeats = Heartbeats.planned(self.started_ns)
                 await send_paced(play, position, self.clock, heartbeats, response, shows=answer.shows.shows)
@@ -275,6 +277,24 @@ class Sender:
             raise
         finally:
             play.readers -= 1
+
+    async def _silence(self, answer: JoinStream, silent_ns: int, response: WireResponse) -> PlanEnd:
+        """Heartbeats, as long as the recorded reader got nothing else, and a moment more: then this one is cut off."""
+        play, clock = answer.play, self.clock
+        if not play.pace.is_max:
+            moment_ns = play.pace.schedule([_A_MOMENT_NS])[0]
+            until_ns = max(play.started_ns + silent_ns, clock.now_ns()) + moment_ns
+            beat_ns = self.started_ns + HEARTBEAT_EVERY_NS
+            with Listener(play.watchers) as listener:
+                while clock.now_ns() < until_ns and play.cancelled_ns is None:
+                    await listener.sleep_until(clock, min(beat_ns, until_ns))
+                    if clock.now_ns() >= beat_ns < until_ns:
+                        await response.write(HEARTBEAT)
+                        beat_ns += HEARTBEAT_EVERY_NS
+        if play.cancelled_ns is not None:
+            return PlanEnd.CLOSE
+        self._client_left(play, cancel=answer.cancel_on_disconnect, moves=play.unwatched)
+        return PlanEnd.BREAK
 
     def _done_marker(self, play: Play, last_event_id: str, position: int) -> bool:
         """Whether the stored end of a resumable run lies behind the cursor, which ends the stream at once."""

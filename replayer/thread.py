@@ -216,8 +216,10 @@ class SessionThread:
         # A run that is deleted when it is over leaves its end behind.
         if last.rolled_back and last.cancellation is not None:
             return "idle"
-        if last.error(now_ns) is not None:
+        if last.status(now_ns) == "error":
             return "error"
+        if last.run.left_thread and (last.cancellation is None or last.run.cancelled):
+            return last.run.left_thread
         return "interrupted" if stopped_short(last, now_ns) else "idle"
 
     def stage(self, now_ns: int) -> Stage:

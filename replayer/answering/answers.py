@@ -53,6 +53,8 @@ class JoinStream:
     last_event_id: str
     cancel_on_disconnect: bool = False
     note: str = ""
+    silent_ns: int | None = None
+    """Nothing is known of the run's events, but that none came to such a reader until so long after its start."""
 
 
 @dataclass(frozen=True, slots=True)

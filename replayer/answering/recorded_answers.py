@@ -148,6 +148,9 @@ def _same_position(read: RecordedCall, thread: SessionThread, now_ns: int) -> bo
 def _at_same_position(read: RecordedCall, play: Play, now_ns: int) -> bool:
     if play.cancelled_ns is not None:
         return False
+    if play.seen.silent:
+        waited = play.run.pending_until is not None and read.started <= play.run.pending_until
+        return waited is (play.status(now_ns) == "pending")
     elapsed_ns = read.summary.at_ns - play.run.call.summary.at_ns
     changes = [moves_state(event.block.name or "") for event in play.tape.events]
     if not any(changes):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from graphtape.cassettes.runs import RecordedCall
+from graphtape.cassettes.model import Ending
+from graphtape.cassettes.runs import RecordedCall, tape_of
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.joining import JoinFilter
@@ -48,7 +49,8 @@ from graphtape.replayer.thread import SessionThread
 from graphtape.replayer.twin.metadata import tells_otherwise
 from graphtape.replayer.twin.objects import thread_values
 from graphtape.replayer.twin.request_fields import as_requested, asks_alike, ends_alike
-from graphtape.replayer.twin.waiting import late_answer, wait_answer
+from graphtape.replayer.twin.told_threads import told_thread
+from graphtape.replayer.twin.waiting import late_answer, told_answer, wait_answer
 
 _COLUMNS = (
     "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata", "kwargs",
@@ -101,13 +103,18 @@ def join_stream(turn: Turn) -> Answer:
     had = last_event_id and play.options.resumable and not play.never_began(turn.now_ns)
     if play.gone(turn.now_ns) and not had:
         return _no_such_run(turn)
-    if play.seen.silent:
-        return not_recorded(
-            f"The stream of run {play.run_id}",
-            "Record the run with POST .../runs/stream, or join its stream from the start while recording.",
-        )
     locations = run_locations(play.thread_id, play.run_id, "stream")
     same = _recorded_join(turn, play, last_event_id)
+    # To one who comes when it is over the server tells nothing of a run, unless it kept the events.
+    told_nothing = play.finished(turn.now_ns) and not (last_event_id and play.options.resumable)
+    silent_ns = None
+    if play.seen.silent and not told_nothing:
+        silent_ns = _silence(play, same) if same is not None else None
+        if silent_ns is None:
+            return not_recorded(
+                f"The stream of run {play.run_id}",
+                "Record the run with POST .../runs/stream, or join its stream from the start while recording.",
+            )
     if same is not None and not play.tape.whole and play.finished(turn.now_ns):
         # The run went on when the recorded reader had left; what it did then stands in this answer alone.
         return recorded_answer(same, thread, play.run.thread)
@@ -118,7 +125,18 @@ def join_stream(turn: Turn) -> Answer:
         last_event_id,
         turn.asked.flag("cancel_on_disconnect"),
         broken_note("" if play.tape.whole else play.tape.detail),
+        silent_ns,
     )
+
+
+def _silence(play: Play, join: RecordedCall) -> int | None:
+    """How long after the start of a run its recorded reader left without having seen anything; None if it has."""
+    call = play.run.call
+    if join.summary.ending is not Ending.CLIENT_LEFT or join.ended[0] != call.started[0]:
+        return None
+    if tape_of(join, 0).events:
+        return None
+    return play.pace.schedule([join.ended[1] - call.started[1]])[0]
 
 
 def _recorded_join(turn: Turn, play: Play, last_event_id: str) -> RecordedCall | None:
@@ -180,7 +198,11 @@ def _late_join(turn: Turn, thread: SessionThread, head: Head) -> Reply | None:
     if not ended and not thread.runs:
         return None
     last = ended[-1] if ended else thread.runs[-1]
-    value = late_answer(thread.status(turn.now_ns), last, (values or {}) if known else None, turn.now_ns)
+    told = None if known else told_thread(turn.session.tapes, thread, turn.now_ns, before_a_patch=True)
+    if told is not None:
+        value = told_answer(told)
+    else:
+        value = late_answer(thread.status(turn.now_ns), last, (values or {}) if known else None, turn.now_ns)
     if value is None:
         return None
     due_ns = 0 if turn.session.options.pace.is_max else _HALF_SECOND_NS

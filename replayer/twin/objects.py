@@ -54,6 +54,8 @@ def known_members(thread: SessionThread, created: Json | None, now_ns: int) -> J
     """The object of a thread of which nothing shows the values, without them."""
     found = _object(thread, created, None, now_ns)
     hidden = HIDDEN if found["status"] else {*HIDDEN, "status"}
+    if found["status"] == "error" and found.get("error") is None:
+        hidden = {*hidden, "error"}
     return {name: value for name, value in found.items() if name not in hidden}
 
 
@@ -160,7 +162,7 @@ def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, 
         thread: whose metadata the run has; None if it is there no more.
     """
     status = play.status(now_ns)
-    begun = status != "pending" and (play.sources_shown(now_ns) > 0 or play.final is not None)
+    begun = status != "pending" and (play.sources_shown(now_ns) > 0 or play.seen.silent)
     if recorded is not None:
         found = {**as_requested(recorded, play), "status": status}
         return _since_it_began(found, play) if begun else _before_it_began(found)

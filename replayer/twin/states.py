@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from graphtape.cassettes.hearsay import CANCELLED
 from graphtape.protocol.ids import uuid_unix_us
 from graphtape.replayer.play import Play
 from graphtape.replayer.shown import (
@@ -21,9 +22,6 @@ from graphtape.replayer.shown import (
 )
 from graphtape.replayer.thread import SessionThread, Update
 from graphtape.replayer.twin.metadata import run_metadata
-
-CANCELLED = "CancelledError()"
-"""What a task shows that was running when its run was cancelled."""
 
 
 def values_so_far(thread: SessionThread, now_ns: int) -> tuple[bool, Any]:

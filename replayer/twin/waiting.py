@@ -64,6 +64,16 @@ def late_answer(status: str, last: Play, values: Any, now_ns: int) -> Any:
         values: the thread's own; None if nothing shows them.
     """
     if status == "error":
-        return {"__error__": last.error(now_ns)}
+        error = last.error(now_ns)
+        return None if error is None else {"__error__": error}
     interrupts = plain_interrupts(last, now_ns) if status == "interrupted" else []
     return {"__interrupt__": interrupts} if interrupts else values
+
+
+def told_answer(thread: Json) -> Any:
+    """The same, from the thread as a recorded answer had it then."""
+    if thread.get("status") == "error":
+        return {"__error__": thread.get("error")}
+    by_task = thread.get("interrupts") if thread.get("status") == "interrupted" else None
+    interrupts = [one for found in (by_task or {}).values() for one in found]
+    return {"__interrupt__": interrupts} if interrupts else thread.get("values") or {}

@@ -59,9 +59,10 @@ RECORDED_ONLY = {
     "store": administering.store,
     **own_threads.RECORDED_ONLY,
     **statuses.RECORDED_ONLY,
+    **unshown.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
-PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS, **statuses.PROBED_ONLY}
+PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS}
 # What is asked when nothing runs.
 UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
 # Recorded with --widen too.
@@ -106,6 +107,9 @@ USUAL = {
     "without a thread, create, keep",
     "without a thread, delete, interrupt",
     "without a thread, keep, leave",
+    "steps_asking, ended unseen, but for /state",
+    "failing, ended unseen, but for /",
+    "left in silence, cancelling",
 }
 
 

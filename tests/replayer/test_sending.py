@@ -457,3 +457,63 @@ async def test_join_of_a_run_that_is_gone(kit: Any, play: Any, speed: Any, waits
         async with client.get(target, headers={"Last-Event-ID": cursor}) as response:
             assert await response.read() == expected
     assert (clock.now_ns() - began_ns == 500 * kit.MS) is waits
+
+
+def silent(kit: Any, query: str) -> Any:
+    """A run in the background that a reader joined at once and left after 12 s without having got anything."""
+    made = kit.recording()
+    run = {"run_id": kit.uid(2), "thread_id": made.thread(1), "status": "pending"}
+    made.json("POST", path(kit), run, BODY)
+    made.call(
+        "GET",
+        path(kit, f"/{kit.uid(2)}/stream{query}"),
+        headers=kit.STREAM_TAIL,
+        end_ms=12_000,
+        ending=Ending.CLIENT_LEFT,
+    )
+    return made
+
+
+async def status_of(kit: Any, client: Any) -> str:
+    async with client.get(path(kit, f"/{kit.uid(2)}")) as response:
+        status: str = (await response.json())["status"]
+        return status
+
+
+@pytest.mark.parametrize("how", ["leaves", "is cut off", "cancels"])
+@pytest.mark.parametrize("query", ["", "?cancel_on_disconnect=1"])
+async def test_join_in_silence(kit: Any, play: Any, query: str, how: str) -> None:
+    """Heartbeats until the reader leaves, cancels, or is cut off a second after the recorded one had left."""
+    clock = FakeClock(autojump=False)
+    client = await play(silent(kit, query), clock=clock)
+    await opened(client, clock, path(kit), BODY)
+    reader = await opened(client, clock, path(kit, f"/{kit.uid(2)}/stream{query}"))
+    for _ in range(11):
+        await moved(clock, 1000 * kit.MS)
+    assert await status_of(kit, client) == "running"
+    if how == "leaves":
+        reader.close()
+        await moved(clock, kit.MS)
+        assert await status_of(kit, client) == ("interrupted" if query else "running")
+    elif how == "cancels":
+        async with client.post(path(kit, f"/{kit.uid(2)}/cancel")):
+            pass
+        await moved(clock, kit.MS)
+        assert await asyncio.wait_for(reader.read(), 1) == kit.HEARTBEAT * 2
+    else:
+        await moved(clock, 1500 * kit.MS)
+        await moved(clock, 1000 * kit.MS)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(reader.read(), 1)
+        assert await status_of(kit, client) == ("interrupted" if query else "success")
+
+
+async def test_join_in_silence_at_max(kit: Any, play: Any) -> None:
+    """There the recorded reader leaves at once."""
+    client = await play(silent(kit, "?cancel_on_disconnect=1"), speed="max")
+    async with client.post(path(kit), json=BODY):
+        pass
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with client.get(path(kit, f"/{kit.uid(2)}/stream?cancel_on_disconnect=1")) as response:
+            await response.read()
+    assert await status_of(kit, client) == "interrupted"

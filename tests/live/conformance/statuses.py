@@ -192,12 +192,12 @@ SCRIPTS: dict[str, Script] = {
             ("delete", "create"),
         )
     },
+    **{
+        f"in place of a waiting one, {strategy}": in_place_of_a_waiting_one(strategy)
+        for strategy in ("interrupt", "rollback")
+    },
     "run after a cancel": run_after_a_cancel(),
     "interrupting run after others": run_after_a_cancel("interrupt"),
     "rolling back run after others": run_after_a_cancel("rollback"),
-}
-PROBED_ONLY: dict[str, Script] = {
-    f"in place of a waiting one, {strategy}": in_place_of_a_waiting_one(strategy)
-    for strategy in ("interrupt", "rollback")
 }
 RECORDED_ONLY: dict[str, Script] = {"left before its turn": left_before_its_turn}

@@ -1,4 +1,4 @@
-"""What a recording does not show, asked all the same: a change of a thread whose values nobody knows.
+"""What a recording does not show, asked all the same: of a thread whose values nobody knows, of runs without a stream.
 
 One rule: only what can be known is compared, and it must be the server's.
 """
@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 
 from graphtape.tests.live.conformance.staging import Script, Stage, new_thread
-from graphtape.tests.live.conformance.twin import steps
+from graphtape.tests.live.conformance.twin import look, steps
 from graphtape.tests.live.conformance.wire import Answer
 
 UNKNOWN_TOGETHER = frozenset({"values", "interrupts"})
@@ -50,4 +50,81 @@ async def patched_unseen(stage: Stage) -> None:
         stage.keep(f"{turn}: made again", known(await stage.probe.ask("POST", "/threads", again)))
 
 
-SCRIPTS: dict[str, Script] = {"patched, values unknown": patched_unseen}
+def ended_unseen(graph: str, evidence: str) -> Script:
+    """A run in the background, whose end nothing but its thread tells.
+
+    Args:
+        evidence: what is recorded of the thread.
+    """
+
+    async def script(stage: Stage) -> None:
+        thread = await new_thread(stage.record, {"metadata": {"who": stage.tag}})
+        path = f"/threads/{thread}"
+        given: dict[str, object] = {"n": 1} if graph == "failing" else {"done": []}
+        body = {"assistant_id": graph, "input": given}
+        created = await stage.record.ask("POST", f"{path}/runs", body)
+        stage.keep("POST runs", created)
+        run = created.json["run_id"]
+        await stage.probe.pause(4)
+        stage.keep("the evidence", await stage.record.ask("GET", f"{path}{evidence}"))
+        who = {"metadata": {"who": stage.tag}}
+        for name, (method, where, asked) in {
+            "run": ("GET", f"{path}/runs/{run}", None),
+            "runs": ("GET", f"{path}/runs?select=run_id&select=status", None),
+            "success": ("GET", f"{path}/runs?status=success&select=run_id", None),
+            "found": ("POST", "/threads/search", {**who, "select": ["thread_id", "status"]}),
+            "idle": ("POST", "/threads/count", {**who, "status": "idle"}),
+            "join": ("GET", f"{path}/runs/{run}/join", None),
+            "join of its stream": ("GET", f"{path}/runs/{run}/stream", None),
+            "thread": ("GET", path, None),
+            "state": ("GET", f"{path}/state", None),
+        }.items():
+            answer = await stage.probe.ask(method, where, asked)
+            stage.keep(name, status_of(answer) if name == "run" else answer)
+
+    return script
+
+
+def status_of(answer: Answer) -> Answer:
+    """Of a run's object what the object as it was created did not have already."""
+    told = {name: answer.json[name] for name in ("run_id", "thread_id", "status")}
+    return replace(answer, chunks=[json.dumps(told).encode()])
+
+
+def left_in_silence(flag: str) -> Script:
+    """A reader comes when the run has begun, and leaves before it has got a byte."""
+
+    async def script(stage: Stage) -> None:
+        thread = await new_thread(stage.record)
+        await stage.let_pass(thread, 0)
+        path = f"/threads/{thread}/runs"
+        body = steps(stream_mode=["updates"], stream_resumable=False)
+        created = stage.keep("POST runs", await stage.record.ask("POST", path, body))
+        run = created.json["run_id"]
+        await stage.probe.pause(2)
+        await look(stage, "before", thread, run)
+        join = await stage.record.open("GET", f"{path}/{run}/stream?cancel_on_disconnect={flag}")
+        await stage.probe.pause(1)
+        await look(stage, "listening", thread, run)
+        await stage.probe.pause(5)
+        stage.keep("the join that is left", await join.leave())
+        await stage.probe.pause(1)
+        await stage.let_pass(thread, 8)
+        await stage.probe.pause(2)
+        await look(stage, "left", thread, run)
+        stage.keep("again", await stage.probe.ask("GET", f"{path}/{run}/stream"))
+        stage.keep("join", await stage.probe.ask("GET", f"{path}/{run}/join"))
+
+    return script
+
+
+RECORDED_ONLY: dict[str, Script] = {
+    "left in silence, cancelling": left_in_silence("1"),
+    "left in silence, going on": left_in_silence("0"),
+}
+EVIDENCE = {
+    f"{graph}, ended unseen, but for {evidence or '/'}": ended_unseen(graph, evidence)
+    for graph in ("steps", "failing", "steps_asking")
+    for evidence in ("", "/state")
+}
+SCRIPTS: dict[str, Script] = {"patched, values unknown": patched_unseen, **EVIDENCE}
