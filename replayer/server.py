@@ -26,6 +26,7 @@ from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError, ProtocolError, UsageMistake
 from graphtape.protocol.headers import rewrite_location
+from graphtape.replayer import malformed
 from graphtape.replayer.answering.answers import Answer, Reply, stream_of
 from graphtape.replayer.answering.dispatch import answer as answer_of
 from graphtape.replayer.answering.replies import Asked, json_plan, origin_headers
@@ -292,6 +293,8 @@ def make_app(
     # Without a route aiohttp would keep an error of its own, and a chain of handlers, for each request.
     app.router.add_route("*", "/{path:.*}", mock.handle)
     app[SESSION] = session
+    app[malformed.HEAD] = origin_headers(session.first_answered)
+    app[malformed.LOG] = log
     app.on_response_prepare.append(shape_head)
     app.on_shutdown.append(mock.stop)
     app.on_cleanup.append(mock.close)

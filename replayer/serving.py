@@ -17,6 +17,7 @@ from typing import Self, TextIO, Unpack
 from aiohttp import web
 
 from graphtape.protocol.errors import GraphtapeError
+from graphtape.replayer.malformed import Runner
 from graphtape.replayer.options import Log, ReplayChoices
 from graphtape.replayer.server import Path, make_app
 
@@ -46,7 +47,7 @@ class CannotListen(GraphtapeError):
 
 async def _listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
     """Start serving; returns the runner and the URL."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, reuse_address=True).start()

@@ -71,6 +71,13 @@ class WireResponse(web.StreamResponse):
         self.headers.clear()
         return writer
 
+    async def _write_headers(self) -> None:
+        """As aiohttp does, which names the request's version; a server names its own (RFC 9112, section 2.3)."""
+        writer = self._payload_writer
+        assert writer is not None
+        await writer.write_headers(f"HTTP/1.1 {self.status} {self.reason}", self.headers)
+        writer.send_headers()
+
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write as aiohttp does: one HTTP chunk.
 

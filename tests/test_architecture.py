@@ -51,6 +51,7 @@ SHELLS = frozenset(
         "replayer/sending.py",
         "replayer/server.py",
         "replayer/serving.py",
+        "replayer/malformed.py",
         "replayer/wire.py",
     }
 )

@@ -26,6 +26,7 @@ SCRIPTS = {
     "connections": http.connections,
     "CORS": http.cors,
     "HTTP/1.0": http.http_1_0,
+    "no HTTP": http.malformed,
 }
 
 

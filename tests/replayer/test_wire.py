@@ -106,6 +106,7 @@ async def test_http_1_0(kit: Any, play: Any) -> None:
     path = f"/threads/{kit.uid(1)}/runs/stream"
     answer = await exchange(client, ask("POST", path, body=BODY, version="1.0"))
     head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"transfer-encoding" not in head
     assert b"connection: close" in head
     assert b"keep-alive" not in head

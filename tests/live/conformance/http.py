@@ -195,9 +195,37 @@ async def http_1_0(stage: Stage) -> None:
         assert answer.header("connection") == "close"
         # What differs by design is taken out, so that the rest is compared.
         answer.headers = [pair for pair in answer.headers if pair[0] != "connection"]
-        answer.version = "HTTP/1.1"
     else:
         answer.headers = [
             pair for pair in answer.headers if pair[0] not in ("transfer-encoding", "connection")
         ]
     stage.keep("stream", answer)
+
+
+MALFORMED = {
+    "no method": b"garbage\r\n\r\n",
+    "a method in small letters": b"get /ok HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "an unknown version": b"GET /ok HTTP/9.9\r\nhost: localhost\r\n\r\n",
+    "bare line feeds": b"GET /ok HTTP/1.1\nhost: localhost\n\n",
+    "a path that is not ASCII": b"GET /\xc3\xa9 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "a header without a colon": b"GET /ok HTTP/1.1\r\nhost: localhost\r\nbad header\r\n\r\n",
+    "a header with a space": b"GET /ok HTTP/1.1\r\nhost: localhost\r\nx y: 1\r\n\r\n",
+    "a zero in a header": b"GET /ok HTTP/1.1\r\nhost: localhost\r\nx: a\0b\r\n\r\n",
+    "a length that is none": b"GET /ok HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n",
+    "two lengths": b"POST /threads HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+}
+
+
+async def malformed(stage: Stage) -> None:
+    """What is no HTTP gets one answer, and the connection is closed."""
+    await _take(stage, body_of("burst", resumable=True))
+    for name, request in MALFORMED.items():
+        reader, writer = await asyncio.open_connection(stage.probe.host, stage.probe.port)
+        writer.write(request)
+        answer = Answer()
+        await read_head(reader, answer)
+        answer.chunks.append(await reader.read())
+        answer.whole = True
+        writer.close()
+        stage.keep(name, answer, exact=True)
