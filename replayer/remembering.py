@@ -15,7 +15,7 @@ from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play
 from graphtape.replayer.viewed import Viewed, viewed
 
-_REMEMBERED = 4096
+REMEMBERED = 4096
 """Threads, the last used, and as many stateless runs, the last begun: each takes some 5 kB, and a mock may grow no more
 than a tenth over days."""
 
@@ -30,7 +30,7 @@ class Recent:
         most: how many there are at most.
     """
 
-    def __init__(self, most: int = _REMEMBERED) -> None:
+    def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
         self._names: OrderedDict[str, None] = OrderedDict()
 

@@ -29,6 +29,7 @@ from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.redone import redone
 from graphtape.replayer.remembering import Recent, Settling, Views
+from graphtape.replayer.temporary import TemporaryThreads
 from graphtape.replayer.thread import Change, Said, SessionThread, Stamp, Update
 from graphtape.replayer.twin.assistants import assistant_of
 from graphtape.replayer.viewed import Viewed
@@ -88,7 +89,7 @@ class Session:
         self._naming = Naming()
         self._views = Views(unique_ids=options.ids == "unique")
         self._recent_threads = Recent()
-        self._recent_temporary = Recent()
+        self._temporary = TemporaryThreads()
         self._settling = Settling()
         self._begun = 0
         self._matcher = Matcher(
@@ -168,6 +169,7 @@ class Session:
             thread_id = self._new_thread_id(origin_id or FIRST_ID)
         thread = SessionThread(thread_id, origin, call, metadata, self.stamp(now_ns))
         self._forget_past(self.threads.get(thread_id))
+        self._temporary.forget(thread_id)
         self.threads[thread_id] = thread
         self.deleted.discard(thread_id)
         self._used_thread(thread_id)
@@ -195,8 +197,21 @@ class Session:
 
     def started_thread(self, thread_id: str) -> SessionThread | None:
         """The thread by its id, if this session created it or played something in it."""
-        thread = self.threads.get(thread_id)
+        thread = self.known(thread_id)
         return thread if thread is not None and (thread.plays or not thread.deep) else None
+
+    def known(self, thread_id: str) -> SessionThread | None:
+        """The thread by its id, if this session has come upon it, whether the server would still have it or not."""
+        thread = self.threads.get(thread_id) or self._temporary.made_again(thread_id)
+        if thread is not None:
+            self.threads[thread_id] = thread
+        return thread
+
+    def visible_threads(self, now_ns: int) -> list[SessionThread]:
+        """The threads of this session that the server would still have."""
+        for thread_id in self._temporary.going_on(now_ns):
+            self.known(thread_id)
+        return [thread for thread in self.threads.values() if not thread.gone(now_ns)]
 
     def next_creation(self, equal: list[RecordedCall]) -> RecordedCall | None:
         """The recorded creation that the next POST /threads plays: the n-th gets the n-th."""
@@ -209,13 +224,13 @@ class Session:
 
     def thread(self, thread_id: str, now_ns: int) -> SessionThread | None:
         """The thread by its id, as this session knows it; one that only the recording knows becomes a deep link."""
-        if thread_id in self.threads:
-            thread = self.threads[thread_id]
-            if thread.gone(now_ns):
+        known = self.known(thread_id)
+        if known is not None:
+            if known.gone(now_ns):
                 return None
-            if not thread.temporary:
+            if not known.temporary:
                 self._used_thread(thread_id)
-            return thread
+            return known
         recorded = self.tapes.threads.get(thread_id)
         if recorded is None or recorded.temporary or thread_id in self.deleted:
             return None
@@ -283,11 +298,11 @@ class Session:
 
     def _forget(self, thread_id: str) -> None:
         thread = self.threads.pop(thread_id, None)
+        only = self._temporary.forget(thread_id)
         self._recent_threads.forget(thread_id)
-        self._recent_temporary.forget(thread_id)
         if thread_id in self.tapes.threads:  # no other is found, or given out, a second time
             self.deleted.add(thread_id)
-        for play in [*thread.plays, *thread.past] if thread is not None else ():
+        for play in [*thread.plays, *thread.past] if thread is not None else [only]:
             if isinstance(play, Play):
                 self.runs.pop(play.run_id, None)
 
@@ -361,6 +376,9 @@ class Session:
         temporary = thread is None and body.get("on_completion") != "keep"
         if thread is None:
             thread = self._made_thread(run, now_ns=now_ns)
+            if not temporary:
+                self.threads[thread.thread_id] = thread
+                self._used_thread(thread.thread_id)
         else:
             self._forget_past(thread)
         again = sum(1 for play in thread.plays if isinstance(play, Play) and play.run is run)
@@ -399,10 +417,9 @@ class Session:
         thread.changes.append(Change(self.stamp(now_ns), play))
         thread.recorded = thread.recorded or run.thread
         if temporary:
-            for forgotten in self._recent_temporary.use(thread.thread_id):
+            forgotten = self._temporary.keep(thread, play)
+            if forgotten is not None:
                 self._forget(forgotten)
-        elif len(thread.plays) == 1:
-            self._used_thread(thread.thread_id)
         self._tell()
         return play
 
@@ -433,7 +450,6 @@ class Session:
         thread = SessionThread(thread_id, run.thread, None, {}, self.stamp(now_ns), born_of_run=True)
         # Its events name it, also where the cassette shows nothing else of it.
         thread.ids[recorded_id] = thread_id
-        self.threads[thread_id] = thread
         self.deleted.add(recorded_id)
         return thread
 

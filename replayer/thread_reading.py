@@ -57,11 +57,11 @@ class ThreadReader:
                 await listener.sleep_until(self._clock, min(self._beat_ns, self._next_due(now_ns)))
 
     def _runs(self) -> list[Play]:
-        thread = self._session.threads.get(self._answer.thread_id)
+        thread = self._session.known(self._answer.thread_id)
         return thread.runs if thread is not None else []
 
     def _steps(self) -> list[Play | Update]:
-        thread = self._session.threads.get(self._answer.thread_id)
+        thread = self._session.known(self._answer.thread_id)
         return thread.steps if thread is not None else []
 
     async def _begin_unwatched(self) -> None:

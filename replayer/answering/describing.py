@@ -29,7 +29,7 @@ WAIT_HOW = "Record it with POST .../runs/wait, or with stream_mode values among 
 
 def described_run(turn: Turn, play: Play) -> Json:
     """The run object as of now."""
-    thread = turn.session.threads.get(play.thread_id or "")
+    thread = turn.session.known(play.thread_id or "")
     recorded = recorded_run_objects(play)
     if thread is not None and tells_otherwise(thread) and shows_its_configuration(play):
         recorded = []

@@ -90,13 +90,13 @@ def _as_recorded(turn: Turn, call: RecordedCall, threads: list[SessionThread]) -
 def _threads_named(turn: Turn) -> list[SessionThread]:
     """The threads of this session whose ids, or ids of whose runs, stand in the request; that of the path first."""
     session, asked = turn.session, turn.asked
-    found = [session.threads.get(turn.params.get("thread_id", ""))]
+    found = [session.known(turn.params.get("thread_id", ""))]
     query = "&".join(value for _, value in asked.query)
     text = f"{asked.path}&{query}&".encode("utf-8", "surrogateescape") + asked.body
     for start, stop in places_of_ids(text):
         identifier = text[start:stop].decode()
         play = session.runs.get(identifier)
-        found.append(session.threads.get((play.thread_id or "") if play is not None else identifier))
+        found.append(session.known((play.thread_id or "") if play is not None else identifier))
     return list({thread.thread_id: thread for thread in found if thread is not None}.values())
 
 

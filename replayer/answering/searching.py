@@ -18,7 +18,7 @@ from graphtape.replayer.answering.answers import Answer, Reply, Turn, not_record
 from graphtape.replayer.answering.describing import READ_HOW, Json, known_of
 from graphtape.replayer.answering.recorded_answers import recorded_answer, same_body
 from graphtape.replayer.answering.replies import json_plan, refusal_plan
-from graphtape.replayer.thread import SessionThread, Stamp
+from graphtape.replayer.thread import Stamp
 from graphtape.replayer.twin.objects import HIDDEN, touched
 
 
@@ -71,7 +71,7 @@ def _recorded_overview(turn: Turn) -> Reply | None:
     """The recorded answer to an equal request, if this session has come exactly as far as the recording had."""
     session = turn.session
     here = {}
-    for thread in _visible(turn):
+    for thread in turn.session.visible_threads(turn.now_ns):
         recorded, done, in_flight, exact = thread.stage(turn.now_ns)
         if thread.deep and not thread.plays:
             continue
@@ -106,11 +106,6 @@ def _was_there(thread: RecordedThread, call: RecordedCall, here: Mapping[str, ob
     return thread.thread_id in here
 
 
-def _visible(turn: Turn) -> list[SessionThread]:
-    """The threads of this session that the server would still have."""
-    return [thread for thread in turn.session.threads.values() if not thread.gone(turn.now_ns)]
-
-
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A thread's object, and when it was changed on the session's clock."""
@@ -129,7 +124,7 @@ def _matching(turn: Turn, body: Json) -> list[_Row] | Reply:
         body.get("values") or {},
     )
     rows = []
-    for thread in _visible(turn):
+    for thread in turn.session.visible_threads(turn.now_ns):
         row, whole = known_of(turn, thread)
         if (
             (not status or row.get("status", status) == status)

@@ -178,7 +178,7 @@ def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
         return RunWait(play, head, None, starts=True, cancel_on_disconnect=cancels, note=note)
     if same_way and asks_alike(play):
         return Reply(recorded_plan(like, play.ids, extra=extra), note, recorded=True)
-    thread = turn.session.threads.get(play.thread_id or "")
+    thread = turn.session.known(play.thread_id or "")
     told = parsed(play.ids.apply(recorded_plan(like).body)) if same_way else None
     value = {**run_object(play, told, thread, turn.now_ns), "status": "pending"}
     location = run_locations(play.thread_id if stateful else None, play.run_id, "")[1:]

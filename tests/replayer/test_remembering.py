@@ -10,6 +10,7 @@ import pytest
 
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.remembering import Recent, Settling, Views
+from graphtape.replayer.temporary import TemporaryThreads
 from graphtape.replayer.viewed import Viewed
 
 BODY = {"assistant_id": "agent", "input": "hi"}
@@ -44,7 +45,7 @@ def test_threads_used_longest_ago_are_as_if_deleted(kit: Any, monkeypatch: pytes
 
 def test_stateless_runs_begun_longest_ago_are_forgotten(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """They can be joined no more; ids stay different."""
-    monkeypatch.setattr(Recent.__init__, "__defaults__", (2,))
+    monkeypatch.setattr(TemporaryThreads.__init__, "__defaults__", (2,))
     recording = kit.recording()
     recording.run(None, kit.uid(2), BODY)
     session = kit.session(recording)
@@ -111,7 +112,8 @@ def test_views_are_kept_while_there_is_room(kit: Any) -> None:
 
 def test_hours_of_new_threads_do_not_fill_the_memory(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once as many threads are there as are remembered, each new one takes the room of an old one."""
-    monkeypatch.setattr(Recent.__init__, "__defaults__", (20,))
+    for kind in (Recent, TemporaryThreads):
+        monkeypatch.setattr(kind.__init__, "__defaults__", (20,))
     recording = kit.recording()
     recording.run(recording.thread(1), kit.uid(2), BODY)
     session = kit.session(recording, speed="max")
@@ -136,8 +138,9 @@ def test_hours_of_new_threads_do_not_fill_the_memory(kit: Any, monkeypatch: pyte
 
 
 def test_threads_of_stateless_runs_push_out_no_others(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that go with their runs are counted among the stateless runs, and go with them; kept ones are threads."""
-    monkeypatch.setattr(Recent.__init__, "__defaults__", (2,))
+    """Those that go with their runs are counted for themselves, and forgotten with them; kept ones are threads."""
+    for kind in (Recent, TemporaryThreads):
+        monkeypatch.setattr(kind.__init__, "__defaults__", (2,))
     recording = kit.recording()
     recording.run(None, kit.uid(2), BODY)
     session = kit.session(recording)
@@ -146,6 +149,9 @@ def test_threads_of_stateless_runs_push_out_no_others(kit: Any, monkeypatch: pyt
         for _ in range(3)
     ]
     plays = [kit.ask(session, "POST", "/runs/stream", BODY).play for _ in range(5)]
-    assert list(session.threads) == [*kept[1:], *(play.thread_id for play in plays[3:])]
+    assert list(session.threads) == kept[1:]
+    there = [play for play in plays if session.known(play.thread_id) is not None]
+    assert there == plays[3:]
     kit.ask(session, "DELETE", f"/threads/{plays[4].thread_id}")
+    assert session.known(plays[4].thread_id) is None
     assert list(session.runs)[2:] == [plays[3].run_id]

@@ -200,7 +200,7 @@ def test_thread_of_a_run_without_one(kit: Any) -> None:
     assert len({*made, *(play.run_id for play in plays)}) == 6
     for play in plays:
         assert play.thread_id.encode() in play.frame(1).raw
-        thread = session.threads[play.thread_id]
+        thread = session.known(play.thread_id)
         assert (thread.runs, thread.born_of_run, thread.temporary) == ([play], True, False)
     again = without_threads(kit)
     assert [start_without(kit, again).thread_id for _ in range(3)] == made
@@ -211,7 +211,7 @@ def test_kept_or_not(kit: Any, keep: bool) -> None:
     """While its run goes on the thread is there; when that is over only one that is kept is."""
     session = without_threads(kit)
     play = start_without(kit, session, KEEP if keep else WITHOUT)
-    assert session.thread(play.thread_id, 30 * kit.MS) is session.threads[play.thread_id]
+    assert session.thread(play.thread_id, 30 * kit.MS) is session.known(play.thread_id)
     assert (session.thread(play.thread_id, 31 * kit.MS) is not None) is keep
     # Its id is not given out again.
     assert start_without(kit, session, now_ms=99).thread_id != play.thread_id
