@@ -48,7 +48,7 @@ class Changes:
 
     def __init__(self, calls: Sequence[RecordedCall]) -> None:
         self._calls = calls
-        self._latest: dict[Kind, int] = {}
+        self._latest: dict[Kind, RecordedCall] = {}
         self._reads: Counter[tuple[object, ...]] = Counter()
 
     @cached_property
@@ -59,7 +59,7 @@ class Changes:
         """This recorded call has been answered again; if it changed something, so it did here."""
         for kind in _CHANGED_BY:
             if _is_change(call, kind):
-                self._latest[kind] = call.order
+                self._latest[kind] = call
 
     def read(self, key: tuple[object, ...], equal: Sequence[RecordedCall]) -> RecordedCall | None:
         """Of equal recorded reads the one that is true now, if changes are known for what they read.
@@ -71,7 +71,8 @@ class Changes:
         if route is None or route.kind not in _CHANGED_BY or route.operation in _CHANGED_BY[route.kind]:
             return None
         orders = self._orders[route.kind]
-        now = bisect_right(orders, self._latest.get(route.kind, -1))
+        latest = self._latest.get(route.kind)
+        now = bisect_right(orders, latest.order) if latest is not None else 0
         points = [bisect_left(orders, call.order) for call in equal]
         here = [call for call, point in zip(equal, points, strict=True) if point == now]
         if here:
@@ -79,7 +80,11 @@ class Changes:
             return nth_or_last(here, self._reads[now, *key] - 1)
         # Not read between these changes: the next answer knows of the last change, the one before does not.
         later = [call for call, point in zip(equal, points, strict=True) if point > now]
-        return later[0] if later else nth_or_last(equal, len(equal))
+        if later:
+            return later[0]
+        # Who deletes cleans up: then it is rather as it was in the beginning.
+        is_clean = latest is not None and latest.summary.method == "DELETE"
+        return equal[0] if is_clean else nth_or_last(equal, len(equal))
 
 
 def _is_change(call: RecordedCall, kind: Kind) -> bool:

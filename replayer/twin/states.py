@@ -105,13 +105,34 @@ def newest_states(thread: SessionThread, now_ns: int) -> tuple[list[Json], bool]
             states[state.get("checkpoint_id") or len(states)] = state
             continue
         shown = shown_of(play, now_ns)
-        for state in _states_of(thread, play, shown, now_ns) if shown.checkpoints else ():
+        made = _states_of(thread, play, shown, now_ns) if shown.checkpoints else []
+        if made and _writes_at_its_end(play):
+            made = [_after(made[-1], [*states.values()])] if play.finished(now_ns) else []
+        for state in made:
             before = states.get(state["checkpoint_id"])
             if before is not None:
                 # Of its tasks; its metadata are those it was made with.
                 state["metadata"] = before["metadata"]
             states[state["checkpoint_id"] or len(states)] = state
     return [*states.values()][::-1], complete
+
+
+def _writes_at_its_end(play: Play) -> bool:
+    """Whether a run was asked to write down nothing but its last state, when it is over."""
+    durability = play.body.get("durability")
+    return durability == "exit" or (durability is None and play.body.get("checkpoint_during") is False)
+
+
+def _after(state: Json, before: list[Json]) -> Json:
+    """A state as it follows on those that were written down before it."""
+    if not before or before[-1]["checkpoint_id"] == state["checkpoint_id"]:
+        return state
+    parent = before[-1]
+    return {
+        **state,
+        "parent_checkpoint": parent["checkpoint"],
+        "parent_checkpoint_id": parent["checkpoint_id"],
+    }
 
 
 def _shows_all(play: Play | Update, now_ns: int) -> bool:

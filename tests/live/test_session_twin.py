@@ -12,6 +12,7 @@ from graphtape.tests.live.conformance import (
     administering,
     conversations,
     own_threads,
+    resources,
     situations,
     stateless,
     statuses,
@@ -50,6 +51,7 @@ SCRIPTS = {
     **own_threads.SCRIPTS,
     **statuses.SCRIPTS,
     **stateless.SCRIPTS,
+    **resources.SCRIPTS,
     **{f"on_disconnect {value}": twin.disconnecting(value) for value in ("absent", "cancel", "continue")},
 }
 # Nothing but a recording can show these.
@@ -60,18 +62,23 @@ RECORDED_ONLY = {
     **own_threads.RECORDED_ONLY,
     **statuses.RECORDED_ONLY,
     **unshown.RECORDED_ONLY,
+    **resources.RECORDED_ONLY,
 }
 # Only what was not recorded is of interest.
 PROBED_ONLY = {**conversations.SCRIPTS, **unshown.SCRIPTS}
 # What is asked when nothing runs.
-UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store"}
+UNTIMED = {"error", "cancel refused", "threads", "refusals", "assistants", "store", *resources.RECORDED_ONLY}
+UNTIMED -= {"left behind"}
 # Recorded with --widen too.
 WIDENED = {
     *own_threads.SCRIPTS,
     *own_threads.RECORDED_ONLY,
     *statuses.RECORDED_ONLY,
     *stateless.SCRIPTS,
+    *resources.RECORDED_ONLY,
 }
+# Asked by a second client too.
+BY_TWO = {*resources.SCRIPTS, *resources.RECORDED_ONLY}
 USUAL = {
     "a run in its steps",
     "interrupt and resume",
@@ -110,6 +117,11 @@ USUAL = {
     "steps_asking, ended unseen, but for /state",
     "failing, ended unseen, but for /",
     "left in silence, cancelling",
+    "assistants in use",
+    "items in use",
+    "threads of states",
+    "left behind",
+    "written at the end",
 }
 
 
@@ -125,10 +137,12 @@ def cases() -> list[Case]:
                 "probes_recorded": recorded,
                 "speed": "max" if name in UNTIMED else "1",
                 "stepped": True,
+                "clients": 2 if name in BY_TWO else 1,
             }
             out.append(Case(name + tail, script, how, few))
             if recorded and name in WIDENED:
-                out.append(Case(f"{name}, widened", script, {**how, "widen": True}, few))
+                both = few and (name not in resources.RECORDED_ONLY or name == "left behind")
+                out.append(Case(f"{name}, widened", script, {**how, "widen": True}, both))
     return out
 
 

@@ -80,3 +80,19 @@ def test_what_changed_nothing(kit: Any) -> None:
     session = kit.session(recording)
     statuses = [kit.ask(session, "POST", "/assistants/count", {}).plan.head.status for _ in range(4)]
     assert statuses == [200, 503, 200, 200]
+
+
+def test_nobody_read_it_when_it_was_deleted(kit: Any) -> None:
+    """Then it is as it was in the beginning, and not as it was before that."""
+    recording = kit.recording()
+    for count in (0, 1):
+        recording.json("POST", "/assistants/count", count, {})
+        if not count:
+            recording.json("POST", "/assistants", {"n": 1}, {"graph_id": "x"})
+    recording.call("DELETE", f"/assistants/{kit.uid(9)}", status=204)
+    session = kit.session(recording)
+    for _ in range(2):
+        assert kit.value(kit.ask(session, "POST", "/assistants/count", {})) == 0
+        kit.ask(session, "POST", "/assistants", {"graph_id": "x"})
+        assert kit.value(kit.ask(session, "POST", "/assistants/count", {})) == 1
+        kit.ask(session, "DELETE", f"/assistants/{kit.uid(9)}")

@@ -105,24 +105,37 @@ async def play(
 
 
 async def replay(
-    tape: Path, script: Script, real: Stage, *, stepped: bool = False, **choices: Any
+    tape: Path, script: Script, real: Stage, *, stepped: bool = False, clients: int = 1, **choices: Any
 ) -> list[tuple[str, Judgement]]:
     """Play the script to a mock of the cassette, and judge.
 
     Args:
         stepped: the mock's time passes only while the script waits.
+        clients: how many play it, one after the other, each beside what the server told the one that was recorded.
     """
     clock = SteppedClock() if stepped else None
     options: ReplayChoices = {"speed": "1", "clock": clock, **choices}  # type: ignore[typeddict-item]
+    stages = []
     async with serve(tape, **options) as mock:
-        stage = Stage(Wire(mock.url, clock), Wire(mock.url, clock), is_mock=True, tag=real.tag)
-        stage.probe = stage.record
         try:
-            await script(stage)
+            for _ in range(clients):
+                stage = Stage(Wire(mock.url, clock), Wire(mock.url, clock), is_mock=True, tag=real.tag)
+                stage.probe = stage.record
+                stages.append(stage)
+                try:
+                    await script(stage)
+                finally:
+                    await stage.record.close()
         finally:
-            await stage.record.close()
             if clock is not None:
                 await clock.close()
+    out = _judged(real, stages[0])
+    for number, stage in enumerate(stages[1:], start=2):
+        out += [(f"client {number}: {name}", judgement) for name, judgement in _judged(real, stage)]
+    return out
+
+
+def _judged(real: Stage, stage: Stage) -> list[tuple[str, Judgement]]:
     ids = IdMapping()
     out: list[tuple[str, Judgement]] = []
     for number, (name, (answer, how)) in enumerate(real.kept.items(), start=1):

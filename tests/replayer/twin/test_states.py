@@ -288,3 +288,71 @@ def test_thread_that_did_not_stay_when_it_was_recorded(kit: Any, shown: str, sta
     assert [reply.plan.head.status for reply in found] == statuses
     if shown == "values":
         assert [state["values"] for state in kit.value(found[2])] == [{"n": 1}]
+
+
+def test_run_that_nobody_watched(kit: Any) -> None:
+    """Of a background run that is over and was neither streamed nor waited for, nobody knows what it left behind."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "input": "hi", "stream_mode": ["values", "checkpoints"]}
+    made = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending"}
+    recording.json("POST", f"/threads/{thread_id}/runs", made, body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs", body)
+    for path in ("", "/state", "/history"):
+        refused = kit.ask(session, "GET", f"/threads/{thread_id}{path}", now_ms=10_000)
+        assert refused.plan.head.status == 422
+
+
+@pytest.mark.parametrize(
+    "told", [{"__interrupt__": [{"value": "ok?", "id": "0" * 32}]}, {"__error__": {"error": "E"}}]
+)
+def test_wait_that_hides_the_values(kit: Any, told: Any) -> None:
+    """Interrupts alone, or an error, say nothing of the values."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "input": "hi", "stream_mode": ["values", "updates"]}
+    location = (b"content-location", f"/threads/{thread_id}/runs/{kit.uid(2)}".encode())
+    headers = (location, (b"content-type", b"application/json"))
+    recording.json("POST", f"/threads/{thread_id}/runs/wait", told, body, headers=headers)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/wait", body)
+    refused = kit.ask(session, "GET", f"/threads/{thread_id}/state", now_ms=10_000)
+    assert refused.plan.head.status == 422
+
+
+@pytest.mark.parametrize(
+    "how", [{"durability": "exit"}, {"checkpoint_during": False}, {"durability": "sync"}]
+)
+def test_states_that_are_written_at_the_end(kit: Any, how: dict[str, Any]) -> None:
+    """A run that writes at its exit leaves its last state, which follows on the last of the run before."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    bodies = [{"assistant_id": "agent", "input": n, "stream_mode": "checkpoints", **how} for n in (1, 2)]
+    for number, body in enumerate(bodies):
+        shown = [kit.checkpoint(2 * number + n, {"n": n}, parent_config=None) for n in (0, 1)]
+        events = [
+            (1, "metadata", {"run_id": kit.uid(2 + number)}),
+            *((50, "checkpoints", one) for one in shown),
+        ]
+        recording.run(thread_id, kit.uid(2 + number), body, events)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+
+    def states(now_ms: int) -> list[tuple[Any, Any]]:
+        found = kit.read(session, "/history", {"limit": 10}, now_ms)
+        return [(one["checkpoint_id"], one["parent_checkpoint_id"]) for one in found]
+
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", bodies[0])
+    first, second, third, last = (kit.uid(100 + n) for n in range(4))
+    at_exit = "sync" not in how.values()
+    assert states(70) == ([] if at_exit else [(first, None)])
+    assert states(1000) == ([(second, None)] if at_exit else [(second, None), (first, None)])
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs/stream", bodies[1], now_ms=1000)
+    if at_exit:
+        assert states(1070) == [(second, None)]
+        assert states(2000) == [(last, second), (second, None)]
+    else:
+        assert [one for one, _ in states(2000)] == [last, third, second, first]
