@@ -180,7 +180,7 @@ def _started(turn: Turn, chosen: Chosen, play: Play, answer: str) -> Answer:
         return Reply(recorded_plan(like, play.ids, extra=extra), note, recorded=True)
     thread = turn.session.known(play.thread_id or "")
     told = parsed(play.ids.apply(recorded_plan(like).body)) if same_way else None
-    value = {**run_object(play, told, thread, turn.now_ns), "status": "pending"}
+    value = run_object(play, told, thread, turn.now_ns, is_new=True)
     location = run_locations(play.thread_id if stateful else None, play.run_id, "")[1:]
     return Reply(json_plan(200, value, like=like, extra=(*location, *extra)), note)
 

@@ -154,14 +154,17 @@ def touched(thread: SessionThread, now_ns: int) -> dict[str, Stamp]:
 _ASKED = ("stream_mode", "interrupt_before", "interrupt_after", "webhook", "feedback_keys")
 
 
-def run_object(play: Play, recorded: Json | None, thread: SessionThread | None, now_ns: int) -> Json:
+def run_object(
+    play: Play, recorded: Json | None, thread: SessionThread | None, now_ns: int, *, is_new: bool = False
+) -> Json:
     """`GET /threads/{t}/runs/{r}`: the recorded object with today's status, or one made from the request.
 
     Args:
         recorded: the recorded run object, its ids replaced.
         thread: whose metadata the run has; None if it is there no more.
+        is_new: it is told to the client that has just asked for it: nothing has been done about it yet.
     """
-    status = play.status(now_ns)
+    status = "pending" if is_new else play.status(now_ns)
     begun = status != "pending" and (play.sources_shown(now_ns) > 0 or play.seen.silent)
     if recorded is not None:
         found = {**as_requested(recorded, play), "status": status}

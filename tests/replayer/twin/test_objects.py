@@ -257,3 +257,19 @@ def test_run_object_of_a_recorded_start(kit: Any) -> None:
     assert kit.read(session, path, now_ms=0)["kwargs"]["config"] == config
     begun = kit.read(session, path)["kwargs"]["config"]
     assert begun == {"configurable": {"a": 1, "__pregel_node_finished": None}, "metadata": shown}
+
+
+def test_run_that_was_just_asked_for(kit: Any) -> None:
+    """The answer to who asked for it has nothing of what is added when it begins, however soon that is."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "input": "hi"}
+    kwargs = {"config": {"configurable": {"a": 1}, "metadata": {"b": 2}}, "stream_mode": ["values"]}
+    made = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending", "kwargs": kwargs}
+    recording.json("POST", f"/threads/{thread_id}/runs", made, body)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    asked = {**body, "stream_mode": ["values", "updates"]}
+    told = kit.value(kit.ask(session, "POST", f"/threads/{thread_id}/runs", asked))
+    assert told["status"] == "pending"
+    assert told["kwargs"]["config"] == kwargs["config"]
