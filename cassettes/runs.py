@@ -669,12 +669,19 @@ def _mark_displaced(thread: RecordedThread) -> None:
         if strategy not in ("interrupt", "rollback"):
             continue
         for earlier in thread.steps[:position]:
-            if earlier.run is not None and step.call.started < earlier.done:
-                earlier.run.cancelled = True
-                earlier.run.displaced_by = step.run
-                if earlier.run.answer == "create" and earlier.run.told_over is None:
-                    # Nothing else tells when it was over.
-                    earlier.run.ended_by = earlier.run.done = earlier.done = step.call.started
+            run = earlier.run
+            if run is None or step.call.started >= earlier.done:
+                continue
+            if run.answer == "create":
+                # What told of its end later has seen that it was no longer going on then.
+                run.done = earlier.done = step.call.started
+                status = run.told_over[1] if run.told_over is not None else ""
+                run.told_over = None if run.told_over is None else (run.done, status)
+                if status not in ("", "interrupted"):
+                    continue
+                run.ended_by = run.done
+            run.cancelled = True
+            run.displaced_by = step.run
 
 
 def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:

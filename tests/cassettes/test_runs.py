@@ -389,6 +389,19 @@ def test_displaced_run(tape: Tape) -> None:
     assert [run.cancelled for run in tape.tapes().runs] == [True, False, False]
 
 
+@pytest.mark.parametrize(("status", "cancelled"), [("interrupted", True), ("success", False), (None, True)])
+def test_displaced_background_run(tape: Tape, status: str | None, cancelled: bool) -> None:
+    """It was over when another took its place, whenever it was read; cancelled, unless it had ended by itself."""
+    tape.call("POST", f"{THREAD}/runs", BODY | {"after_seconds": 1}, json={"run_id": uid(2)}, at=0)
+    body = {**BODY, "multitask_strategy": "interrupt"}
+    tape.call("POST", f"{THREAD}/runs", body, json={"run_id": uid(3)}, at=40)
+    if status:
+        tape.call("GET", RUN, json={"status": status}, at=1500)
+    run, _ = tape.tapes().runs
+    assert (run.done, run.cancelled, run.never_began) == ((1, 40 * MS), cancelled, cancelled)
+    assert run.told_over == (((1, 40 * MS), status) if status else None)
+
+
 def test_end_of_a_background_run(tape: Tape) -> None:
     """A background run is over when a join of it ended, or between a read of it going on and one of it over."""
     tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
