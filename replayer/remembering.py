@@ -15,7 +15,7 @@ from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play
 from graphtape.replayer.viewed import Viewed, viewed
 
-REMEMBERED = 4096
+REMEMBERED = 3000
 """Threads, the last used, and as many stateless runs, the last begun: each takes some 5 kB, and a mock may grow no more
 than a tenth over days."""
 
