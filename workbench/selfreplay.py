@@ -18,13 +18,14 @@ import aiohttp
 from graphtape.cassettes.errors import DamagedCassette, UndecodableBody
 from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Headers, Response
 from graphtape.cassettes.reader import Cassette, CheckReport
+from graphtape.cassettes.runs import RecordedRun, read_tapes
 from graphtape.cassettes.showing.preview import event_preview, parse_json
 from graphtape.cassettes.showing.text import Paint, cut, format_bytes, plural, visible
 from graphtape.cassettes.streams import content_codings, decoded_chunks, timed_blocks
 from graphtape.protocol.errors import EventTooLarge
 from graphtape.protocol.headers import end_to_end, get, rewrite_location, split_valid
 from graphtape.protocol.jsonvalue import MAX_DEPTH, is_too_deep
-from graphtape.protocol.operations import Operation, Resolved, resolve
+from graphtape.protocol.operations import Kind, Operation, Resolved, resolve
 from graphtape.protocol.sse import Decoder
 from graphtape.replayer import serve
 from graphtape.workbench.client import NoAnswer, Received, new_session, send
@@ -37,6 +38,9 @@ _SHOWN = 400
 """Columns of a recorded or replayed value that are shown."""
 
 _UNFINISHED = "unfinished"
+
+_LOOKS = frozenset((Kind.READS_RUN, Kind.READS_THREAD))
+_OVERVIEWS = frozenset((Operation.SEARCH_THREADS, Operation.COUNT_THREADS))
 
 # What our own servers add or remove; the recorded ones are kept in the file and never sent.
 _OUR_HEADERS = (b"access-control-", b"graphtape-")
@@ -115,12 +119,42 @@ class _Recorded:
 
     summary: ExchangeSummary
     resolved: Resolved | None
-    beside: int | None
-    """The earlier exchange of the same thread that was still open when this one was asked for."""
+    beside: _Recorded | None = None
+    """The earlier run, of the same thread, that had not ended when this one was asked for."""
+    run: RecordedRun | None = None
+    """The run that it starts."""
 
     @property
     def thread(self) -> str | None:
+        if self.run is not None:
+            return self.run.thread_id
         return self.resolved.params.get("thread_id") if self.resolved else None
+
+    @property
+    def is_overview(self) -> bool:
+        """Whether its answer depends on all threads."""
+        return self.resolved is not None and self.resolved.operation in _OVERVIEWS
+
+    def goes_on_at(self, later: ExchangeSummary) -> bool:
+        """Whether what it starts had not ended when a later exchange began."""
+        if self.summary.recording != later.recording:
+            return False
+        ended_ns = self.summary.ended_ns
+        if self.is_background and self.run is not None and self.run.done[0] == later.recording:
+            ended_ns = self.run.done[1]
+        return ended_ns is None or ended_ns > later.at_ns
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether it looks at a run that at `max` is gone, with its thread, before anybody can: no use to ask."""
+        run = self.beside.run if self.beside is not None else None
+        kind = self.resolved.route.kind if self.resolved is not None else None
+        return kind in _LOOKS and run is not None and not run.keeps_thread
+
+    @property
+    def is_background(self) -> bool:
+        """Whether its answer does not wait for the end of what it starts."""
+        return self.run is not None and self.run.answer == "create"
 
 
 class _Player:
@@ -128,6 +162,7 @@ class _Player:
         self, cassette: Cassette, url: str, session: aiohttp.ClientSession, verdict: Verdict
     ) -> None:
         self._cassette = cassette
+        self._runs = {run.call.number: run for run in read_tapes([cassette]).runs}
         self._url = url
         self._session = session
         self._verdict = verdict
@@ -151,21 +186,25 @@ class _Player:
                 )
                 followers.append((recorded, task))
                 continue
+            if recorded.is_too_late:
+                self._verdict.set_aside.append((summary.number, _beside(recorded)))
+                continue
             await self._compare(recorded, self._ask(self._cassette.exchange(summary.number)))
         for recorded, task in followers:
             await self._compare(recorded, task)
 
     def _placed(self, summary: ExchangeSummary, open_now: list[_Recorded]) -> _Recorded:
         resolved = resolve(summary.method, summary.target)
-        thread = resolved.params.get("thread_id") if resolved else None
-        open_now[:] = [
-            earlier
-            for earlier in open_now
-            if earlier.summary.recording == summary.recording
-            and (earlier.summary.ended_ns is None or earlier.summary.ended_ns > summary.at_ns)
-        ]
-        beside = next((one.summary.number for one in open_now if thread and one.thread == thread), None)
-        recorded = _Recorded(summary, resolved, beside)
+        recorded = _Recorded(summary, resolved, run=self._runs.get(summary.number))
+        open_now[:] = [earlier for earlier in open_now if earlier.goes_on_at(summary)]
+        recorded.beside = next(
+            (
+                one
+                for one in open_now
+                if recorded.is_overview or (one.thread and one.thread == recorded.thread)
+            ),
+            None,
+        )
         if resolved is None or resolved.operation is Operation.JOIN_THREAD_STREAM:
             return recorded
         if resolved.route.answer is not None:
@@ -258,11 +297,20 @@ def _unrepeatable(recorded: _Recorded, exchange: Exchange) -> str:
     At `max` a run is at its end when the next request is sent: what was asked for while it ran cannot come again.
     """
     if recorded.beside is not None:
-        return f"asked while exchange {recorded.beside} was still open, which its answer depends on"
+        return _beside(recorded)
     is_json, value = parse_json(exchange.body)
     if is_json and isinstance(value, dict) and value.get("status") in ("pending", "running", "busy"):
         return f"shows a run that was {value['status']}, and a replay at max has ended it"
     return ""
+
+
+def _beside(recorded: _Recorded) -> str:
+    beside = recorded.beside
+    assert beside is not None
+    number = beside.summary.number
+    if beside.is_background:
+        return f"asked while the run of exchange {number} went on, which its answer depends on"
+    return f"asked while exchange {number} was still open, which its answer depends on"
 
 
 class _Enough:

@@ -102,7 +102,7 @@ def join_stream(turn: Turn) -> Answer:
     # What a run has published can still be had by its cursor when it is gone.
     had = last_event_id and play.options.resumable and not play.never_began(turn.now_ns)
     if play.gone(turn.now_ns) and not had:
-        return _no_such_run(turn)
+        return _no_such_run(turn, _recorded_join(turn, play, last_event_id, when_over=True))
     locations = run_locations(play.thread_id, play.run_id, "stream")
     same = _recorded_join(turn, play, last_event_id)
     # To one who comes when it is over the server tells nothing of a run, unless it kept the events.
@@ -139,10 +139,18 @@ def _silence(play: Play, join: RecordedCall) -> int | None:
     return play.pace.schedule([join.ended[1] - call.started[1]])[0]
 
 
-def _recorded_join(turn: Turn, play: Play, last_event_id: str) -> RecordedCall | None:
-    """The recorded join of the same kind that asked for the same: its head is the answer's."""
+def _recorded_join(
+    turn: Turn, play: Play, last_event_id: str, *, when_over: bool = False
+) -> RecordedCall | None:
+    """The recorded join of the same kind that asked for the same: its head is the answer's.
+
+    Args:
+        when_over: one that was asked for when the run was over.
+    """
     for join in play.run.joins:
         if join.operation is not turn.operation or not join.answered:
+            continue
+        if when_over and join.started < play.run.done:
             continue
         headers = join.cassette.request(join.number)[0].headers
         cursor = next((value for name, value in headers if name.lower() == b"last-event-id"), b"")
@@ -151,11 +159,11 @@ def _recorded_join(turn: Turn, play: Play, last_event_id: str) -> RecordedCall |
     return None
 
 
-def _no_such_run(turn: Turn) -> Reply:
+def _no_such_run(turn: Turn, like: RecordedCall | None = None) -> Reply:
     """A stream of 200 whose only event says that there is no such run, as the server does it."""
     thread_id, run_id = turn.params["thread_id"], turn.params["run_id"]
     due_ns = 0 if turn.session.options.pace.is_max else _HALF_SECOND_NS
-    head = stream_head(None, locations=run_locations(thread_id, run_id, "stream"))
+    head = stream_head(like, locations=run_locations(thread_id, run_id, "stream"))
     return Reply(Plan(head, 0, (Part(due_ns, RUN_NOT_FOUND_EVENT),), due_ns), note=f"run {run_id} is unknown")
 
 
@@ -172,7 +180,8 @@ def join_run(turn: Turn) -> Answer:
     if play is None or play.gone(turn.now_ns):
         locations = run_locations(turn.params["thread_id"], turn.params["run_id"], "join")
         body = b'{"__error__":' + RUN_NOT_FOUND + b"}"
-        plan = Plan(wait_head(None, locations), 0, (Part(0, body),), 0)
+        like = None if play is None else _recorded_join(turn, play, "", when_over=True)
+        plan = Plan(wait_head(like, locations), 0, (Part(0, body),), 0)
         return Reply(plan, note=f"run {turn.params['run_id']} is unknown")
     cancels = turn.asked.flag("cancel_on_disconnect")
     head = wait_head(play.run.call, run_locations(play.thread_id, play.run_id, "join"))

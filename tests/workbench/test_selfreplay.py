@@ -166,6 +166,37 @@ def test_join_of_a_run_that_was_running(kit: Any) -> None:
     assert all("exchange 2 was still open" in reason for _, reason in verdict.set_aside)
 
 
+@pytest.mark.parametrize("way", ["stream", "create"])
+def test_looks_at_a_run_that_is_gone_with_its_thread(kit: Any, way: str) -> None:
+    """At max it is gone before anybody can look: what was seen of it meanwhile is not asked for, its absence is."""
+    base, body = f"/threads/{kit.THREAD}", {"assistant_id": "agent"}
+    location = (b"content-location", f"/runs/{kit.RUN}".encode())
+    if way == "stream":
+        headers = (*kit.STREAM[:2], location, *kit.STREAM[4:])
+        run = kit.Call("POST", "/runs/stream", body, kit.EVENTS, headers=headers, at_ms=10, took_ms=100)
+    else:
+        told = {"run_id": kit.RUN, "thread_id": kit.THREAD, "status": "pending"}
+        run = kit.Call("POST", "/runs", body, told, headers=(*kit.JSON, location), at_ms=10)
+    calls = [
+        run,
+        kit.Call("GET", f"{base}/state", None, {"values": {}}, at_ms=30),
+        kit.Call("GET", f"{base}/runs/{kit.RUN}", None, {"run_id": kit.RUN}, at_ms=40),
+        kit.Call("POST", "/threads/search", {}, [{"thread_id": kit.THREAD}], at_ms=50),
+    ]
+    if way == "create":
+        path = f"{base}/runs/{kit.RUN}/stream"
+        calls.append(kit.Call("GET", path, None, kit.EVENTS, headers=kit.STREAM, at_ms=25, took_ms=85))
+    gone = {"detail": f"Thread with ID {kit.THREAD} not found"}
+    calls.append(kit.Call("GET", f"{base}/state", None, gone, status=404, at_ms=150))
+    verdict = verified(kit, *calls)
+    assert verdict.departures == []
+    what = "exchange 1 was still open" if way == "stream" else "the run of exchange 1 went on"
+    assert [reason for _, reason in verdict.set_aside] == [
+        f"asked while {what}, which its answer depends on"
+    ] * 3
+    assert verdict.compared == len(calls) - 3
+
+
 def answered(kit: Any, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[tuple[str, str, str]]:
     """Departures when the mock answers the run otherwise."""
     real = send

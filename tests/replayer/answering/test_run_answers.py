@@ -379,3 +379,17 @@ def test_background_run_without_a_thread_at_max(kit: Any, path: str) -> None:
         404,
         f"Thread with ID {kit.uid(1)} not found",
     )
+
+
+@pytest.mark.parametrize("what", ["stream", "join"])
+def test_recorded_join_of_a_run_that_is_gone(kit: Any, what: str) -> None:
+    """It has the head that was recorded when the run was over, not that of a join while it went on."""
+    recording = kit.recording()
+    recording.run(None, kit.uid(2), BODY)
+    path = f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/{what}"
+    for start_ms, day in ((5, b"one"), (99, b"other")):
+        headers = [(b"date", day), *kit.STREAM_TAIL]
+        recording.call("GET", path, headers=headers, reads=[(1, b"{}")], start_ms=start_ms)
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/runs/stream", BODY)
+    assert dict(kit.ask(session, "GET", path, now_ms=99).head.headers)[b"date"] == b"other"
