@@ -19,8 +19,30 @@ REMEMBERED = 3000
 """Threads, the last used, and as many stateless runs, the last begun: each takes some 5 kB, and a mock may grow no more
 than a tenth over days."""
 
+_COUNTED = 10_000
+
 _KEPT_FRAMES = 1 << 18
 """Of all views that are kept; the one that was used longest ago goes first."""
+
+
+class Counts:
+    """How often each of many things came before; those that came longest ago are forgotten, and begin anew.
+
+    Args:
+        most: how many are counted at most: paths name threads, of which there is no end.
+    """
+
+    def __init__(self, most: int = _COUNTED) -> None:
+        self._most = most
+        self._counts: dict[tuple[object, ...], int] = {}
+
+    def before(self, key: tuple[object, ...]) -> int:
+        """How often it came before; it comes now."""
+        count = self._counts.pop(key, 0)
+        self._counts[key] = count + 1
+        if len(self._counts) > self._most:
+            del self._counts[next(iter(self._counts))]
+        return count
 
 
 class Recent:

@@ -28,7 +28,7 @@ from graphtape.replayer.naming import FIRST_ID, Naming
 from graphtape.replayer.plan import Pace
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.redone import redone
-from graphtape.replayer.remembering import Recent, Settling, Views
+from graphtape.replayer.remembering import Counts, Recent, Settling, Views
 from graphtape.replayer.temporary import TemporaryThreads
 from graphtape.replayer.thread import Change, Said, SessionThread, Stamp, Update
 from graphtape.replayer.twin.assistants import assistant_of
@@ -82,10 +82,10 @@ class Session:
         self._created: Counter[int] = Counter()
         self._derived_threads = 0
         self._used: Counter[int] = Counter()
-        self._plain: Counter[tuple[object, ...]] = Counter()
-        self._asked: Counter[tuple[object, ...]] = Counter()
+        self._plain = Counts()
+        self._asked = Counts()
         self._changes = Changes(tapes.calls)
-        self._streamed: Counter[tuple[str, str]] = Counter()
+        self._streamed = Counts()
         self._naming = Naming()
         self._views = Views(unique_ids=options.ids == "unique")
         self._recent_threads = Recent()
@@ -478,8 +478,7 @@ class Session:
         """The n-th equal request gets the n-th recording, then they start again; or what is true between changes."""
         call = self._changes.read(key, equal)
         if call is None:
-            position = self._plain[key]
-            self._plain[key] += 1
+            position = self._plain.before(key)
             # A run that is over stays so.
             reads = equal[0].route is not None and equal[0].route.kind in (Kind.READS_RUN, Kind.READS_THREAD)
             call = nth_or_last(equal, position) if reads else equal[position % len(equal)]
@@ -488,8 +487,7 @@ class Session:
 
     def times_asked(self, key: tuple[object, ...]) -> int:
         """How often this was asked before."""
-        self._asked[key] += 1
-        return self._asked[key] - 1
+        return self._asked.before(key)
 
     # --- faults ---
 
@@ -502,7 +500,5 @@ class Session:
         """
         if not self.options.faults:
             return None
-        number = self._streamed[kind, name]
-        self._streamed[kind, name] += 1
-        fault = self.options.faults.of(number)
+        fault = self.options.faults.of(self._streamed.before((kind, name)))
         return None if fault is None else Breaker(fault)

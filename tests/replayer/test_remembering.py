@@ -9,11 +9,21 @@ from typing import Any
 import pytest
 
 from graphtape.protocol.modes import StreamOptions
-from graphtape.replayer.remembering import Recent, Settling, Views
+from graphtape.replayer.remembering import Counts, Recent, Settling, Views
 from graphtape.replayer.temporary import TemporaryThreads
 from graphtape.replayer.viewed import Viewed
 
 BODY = {"assistant_id": "agent", "input": "hi"}
+
+
+def test_counts_of_what_came_last() -> None:
+    """Each key by itself; the one that came longest ago begins anew, and no more are held."""
+    counts = Counts(2)
+    assert [counts.before(("a",)), counts.before(("a",)), counts.before(("b",))] == [0, 1, 0]
+    assert counts.before(("a",)) == 2
+    assert counts.before(("c",)) == 0
+    assert counts.before(("a",)) == 3
+    assert counts.before(("b",)) == 0
 
 
 def test_names_that_were_used_longest_ago_go_first() -> None:
