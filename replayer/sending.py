@@ -17,7 +17,15 @@ from aiohttp import web
 from graphtape.cassettes.clock import Clock
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.ids import parse_event_id
-from graphtape.replayer.answering.answers import Answer, JoinStream, Reply, RunStream, RunWait, ThreadStream
+from graphtape.replayer.answering.answers import (
+    Answer,
+    JoinStream,
+    Reply,
+    RunStream,
+    RunWait,
+    Silence,
+    ThreadStream,
+)
 from graphtape.replayer.answering.replies import RUN_NOT_FOUND_EVENT
 from graphtape.replayer.cancelling import DISCONNECTED
 from graphtape.replayer.faults import Breaker
@@ -259,8 +267,8 @@ class Sender:
                     if play.gone(now_ns):
                         await response.write(RUN_NOT_FOUND_EVENT)
                 return await self._end(response, PlanEnd.CLOSE)
-            if answer.silent_ns is not None:
-                return await self._end(response, await self._silence(answer, answer.silent_ns, response))
+            if answer.silence is not None:
+                return await self._end(response, await self._silence(answer, answer.silence, response))
             if not play.pace.is_max:
                 heartbeats = Heartbeats.planned(self.started_ns)
                 await send_paced(play, position, self.clock, heartbeats, response, shows=answer.shows.shows)
@@ -278,12 +286,12 @@ class Sender:
         finally:
             play.readers -= 1
 
-    async def _silence(self, answer: JoinStream, silent_ns: int, response: WireResponse) -> PlanEnd:
-        """Heartbeats, as long as the recorded reader got nothing else, and a moment more: then this one is cut off."""
+    async def _silence(self, answer: JoinStream, silence: Silence, response: WireResponse) -> PlanEnd:
+        """Heartbeats, as long as the recorded reader got nothing else; one who stays a moment longer is cut off."""
         play, clock = answer.play, self.clock
         if not play.pace.is_max:
-            moment_ns = play.pace.schedule([_A_MOMENT_NS])[0]
-            until_ns = max(play.started_ns + silent_ns, clock.now_ns()) + moment_ns
+            moment_ns = 0 if silence.whole else play.pace.schedule([_A_MOMENT_NS])[0]
+            until_ns = max(play.started_ns + silence.until_ns, clock.now_ns()) + moment_ns
             beat_ns = self.started_ns + HEARTBEAT_EVERY_NS
             with Listener(play.watchers) as listener:
                 while clock.now_ns() < until_ns and play.cancelled_ns is None:
@@ -291,7 +299,7 @@ class Sender:
                     if clock.now_ns() >= beat_ns < until_ns:
                         await response.write(HEARTBEAT)
                         beat_ns += HEARTBEAT_EVERY_NS
-        if play.cancelled_ns is not None:
+        if play.cancelled_ns is not None or silence.whole:
             return PlanEnd.CLOSE
         self._client_left(play, cancel=answer.cancel_on_disconnect, moves=play.unwatched)
         return PlanEnd.BREAK

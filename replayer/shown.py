@@ -169,4 +169,4 @@ def stopped_short(play: Play, now_ns: int) -> bool:
     last = shown_of(play, now_ns).last_checkpoint
     if last is not None and "next" in last:
         return bool(last["next"])
-    return play.cancelled_as(now_ns) is not None and play.sources_shown(now_ns) > 1
+    return play.cancelled_as(now_ns) is not None and (play.seen.silent or play.sources_shown(now_ns) > 1)

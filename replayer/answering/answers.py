@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphtape.protocol.bodies import BodySchema, refusal
 from graphtape.protocol.errors import ViewRefused
@@ -43,6 +44,15 @@ class RunStream:
     note: str = ""
 
 
+class Silence(NamedTuple):
+    """How long a recorded reader of a run got nothing."""
+
+    until_ns: int
+    """Since the run's start."""
+    whole: bool
+    """The upstream ended it; else the reader left."""
+
+
 @dataclass(frozen=True, slots=True)
 class JoinStream:
     """A reader of a run's stream."""
@@ -53,8 +63,8 @@ class JoinStream:
     last_event_id: str
     cancel_on_disconnect: bool = False
     note: str = ""
-    silent_ns: int | None = None
-    """Nothing is known of the run's events, but that none came to such a reader until so long after its start."""
+    silence: Silence | None = None
+    """What is known of the run's events, if it is only that such a reader got none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from graphtape.replayer.answering.answers import (
     JoinStream,
     Reply,
     RunWait,
+    Silence,
     Turn,
     not_recorded,
     refused_body,
@@ -107,10 +108,10 @@ def join_stream(turn: Turn) -> Answer:
     same = _recorded_join(turn, play, last_event_id)
     # To one who comes when it is over the server tells nothing of a run, unless it kept the events.
     told_nothing = play.finished(turn.now_ns) and not (last_event_id and play.options.resumable)
-    silent_ns = None
+    silence = None
     if play.seen.silent and not told_nothing:
-        silent_ns = _silence(play, same) if same is not None else None
-        if silent_ns is None:
+        silence = _silence(play, same) if same is not None else None
+        if silence is None:
             return not_recorded(
                 f"The stream of run {play.run_id}",
                 "Record the run with POST .../runs/stream, or join its stream from the start while recording.",
@@ -125,18 +126,18 @@ def join_stream(turn: Turn) -> Answer:
         last_event_id,
         turn.asked.flag("cancel_on_disconnect"),
         broken_note("" if play.tape.whole else play.tape.detail),
-        silent_ns,
+        silence,
     )
 
 
-def _silence(play: Play, join: RecordedCall) -> int | None:
-    """How long after the start of a run its recorded reader left without having seen anything; None if it has."""
-    call = play.run.call
-    if join.summary.ending is not Ending.CLIENT_LEFT or join.ended[0] != call.started[0]:
+def _silence(play: Play, join: RecordedCall) -> Silence | None:
+    """How long a recorded reader of a run got nothing; None if it got something."""
+    call, ending = play.run.call, join.summary.ending
+    if ending not in (Ending.CLIENT_LEFT, Ending.COMPLETE) or join.ended[0] != call.started[0]:
         return None
     if tape_of(join, 0).events:
         return None
-    return play.pace.schedule([join.ended[1] - call.started[1]])[0]
+    return Silence(play.pace.schedule([join.ended[1] - call.started[1]])[0], ending is Ending.COMPLETE)
 
 
 def _recorded_join(

@@ -117,6 +117,7 @@ USUAL = {
     "steps_asking, ended unseen, but for /state",
     "failing, ended unseen, but for /",
     "left in silence, cancelling",
+    "in silence, left",
     "assistants in use",
     "items in use",
     "threads of states",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphtape.cassettes.model import Ending
-from graphtape.replayer.answering.answers import JoinStream
+from graphtape.replayer.answering.answers import JoinStream, Silence
 
 BODY = {"assistant_id": "agent", "input": "hi"}
 
@@ -156,7 +156,7 @@ def test_join_that_was_left_in_silence(kit: Any) -> None:
     path = f"/threads/{kit.uid(1)}/runs/{kit.uid(2)}/stream"
     join = kit.ask(session, "GET", f"{path}?cancel_on_disconnect=1", now_ms=10)
     assert isinstance(join, JoinStream)
-    assert (join.silent_ns, join.cancel_on_disconnect) == (1990 * kit.MS, True)
+    assert (join.silence, join.cancel_on_disconnect) == (Silence(1990 * kit.MS, whole=False), True)
     for query, headers in (("", {}), ("?cancel_on_disconnect=1", {"last_event_id": "-1"})):
         assert kit.ask(session, "GET", path + query, now_ms=10, **headers).plan.head.status == 422
     assert said(kit, session, 1000) == ("running", "running", "busy")
@@ -165,7 +165,7 @@ def test_join_that_was_left_in_silence(kit: Any) -> None:
 def test_run_whose_reader_does_not_come(kit: Any) -> None:
     """It ends when the recorded reader left it, as that told the server to."""
     session = started(kit, left_in_silence(kit))
-    assert said(kit, session, 1999)[:2] == ("interrupted", "interrupted")
+    assert said(kit, session, 1999) == ("interrupted", "interrupted", "interrupted")
 
 
 def test_join_of_what_is_over(kit: Any) -> None:
@@ -175,4 +175,4 @@ def test_join_of_what_is_over(kit: Any) -> None:
     for headers in ({}, {"last_event_id": "-1"}):
         join = kit.ask(session, "GET", path, now_ms=90, **headers)
         assert isinstance(join, JoinStream)
-        assert join.silent_ns is None
+        assert join.silence is None

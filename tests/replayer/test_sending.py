@@ -459,7 +459,7 @@ async def test_join_of_a_run_that_is_gone(kit: Any, play: Any, speed: Any, waits
     assert (clock.now_ns() - began_ns == 500 * kit.MS) is waits
 
 
-def silent(kit: Any, query: str) -> Any:
+def silent(kit: Any, query: str, ending: Ending = Ending.CLIENT_LEFT) -> Any:
     """A run in the background that a reader joined at once and left after 12 s without having got anything."""
     made = kit.recording()
     run = {"run_id": kit.uid(2), "thread_id": made.thread(1), "status": "pending"}
@@ -469,7 +469,7 @@ def silent(kit: Any, query: str) -> Any:
         path(kit, f"/{kit.uid(2)}/stream{query}"),
         headers=kit.STREAM_TAIL,
         end_ms=12_000,
-        ending=Ending.CLIENT_LEFT,
+        ending=ending,
     )
     return made
 
@@ -506,6 +506,18 @@ async def test_join_in_silence(kit: Any, play: Any, query: str, how: str) -> Non
         with pytest.raises(aiohttp.ClientPayloadError):
             await asyncio.wait_for(reader.read(), 1)
         assert await status_of(kit, client) == ("interrupted" if query else "success")
+
+
+async def test_join_in_silence_to_the_end(kit: Any, play: Any) -> None:
+    """Where the upstream ended it, as it does when somebody else cancels the run, it ends."""
+    clock = FakeClock()
+    client = await play(silent(kit, "", Ending.COMPLETE), clock=clock)
+    async with client.post(path(kit), json=BODY):
+        pass
+    async with client.get(path(kit, f"/{kit.uid(2)}/stream")) as reader:
+        assert await reader.read() == kit.HEARTBEAT * 2
+    assert 12_000 <= clock.now_ns() // kit.MS <= 12_010
+    assert await status_of(kit, client) == "success"
 
 
 async def test_join_in_silence_at_max(kit: Any, play: Any) -> None:

@@ -118,13 +118,52 @@ def left_in_silence(flag: str) -> Script:
     return script
 
 
+def statuses_in_silence(how: str) -> Script:
+    """The same, of which nothing else is recorded: what can be known of the run and its thread all the same.
+
+    Args:
+        how: the reader leaves, which ends the run, or the run is cancelled.
+    """
+
+    async def script(stage: Stage) -> None:
+        thread = await new_thread(stage.record, {"metadata": {"who": stage.tag}})
+        await stage.let_pass(thread, 0)
+        path = f"/threads/{thread}/runs"
+        run = (await stage.record.ask("POST", path, steps(stream_mode=["updates"]))).json["run_id"]
+
+        async def look_at(when: str) -> None:
+            select = "select=run_id&select=status"
+            stage.keep(f"{when}: runs", await stage.probe.ask("GET", f"{path}?{select}"))
+            for status in ("busy", "idle", "interrupted"):
+                asked = {"metadata": {"who": stage.tag}, "status": status}
+                stage.keep(f"{when}: {status}", await stage.probe.ask("POST", "/threads/count", asked))
+            whole = {"metadata": {"who": stage.tag}, "select": ["thread_id", "status"]}
+            stage.keep(f"{when}: thread", await stage.probe.ask("POST", "/threads/search", whole))
+
+        await stage.probe.pause(2)
+        join = await stage.record.open("GET", f"{path}/{run}/stream?cancel_on_disconnect=1")
+        await stage.probe.pause(1)
+        await look_at("listening")
+        await stage.probe.pause(3)
+        if how == "left":
+            await join.leave()
+        else:
+            await stage.probe.ask("POST", f"{path}/{run}/cancel")
+            stage.keep("its stream", await join.end())
+        await stage.probe.pause(0.5)
+        await look_at("over")
+
+    return script
+
+
 RECORDED_ONLY: dict[str, Script] = {
     "left in silence, cancelling": left_in_silence("1"),
     "left in silence, going on": left_in_silence("0"),
 }
+SILENCE = {f"in silence, {how}": statuses_in_silence(how) for how in ("left", "cancelled")}
 EVIDENCE = {
     f"{graph}, ended unseen, but for {evidence or '/'}": ended_unseen(graph, evidence)
     for graph in ("steps", "failing", "steps_asking")
     for evidence in ("", "/state")
 }
-SCRIPTS: dict[str, Script] = {"patched, values unknown": patched_unseen, **EVIDENCE}
+SCRIPTS: dict[str, Script] = {"patched, values unknown": patched_unseen, **EVIDENCE, **SILENCE}
