@@ -11,6 +11,7 @@ from typing import Any
 from graphtape.tests.live.conformance.joins import body_of
 from graphtape.tests.live.conformance.situations import HELLO
 from graphtape.tests.live.conformance.staging import Script, Stage, run_of
+from graphtape.tests.live.conformance.threads import ends
 from graphtape.tests.live.conformance.twin import ALL, begun, look, shown, steps
 from graphtape.tests.live.conformance.wire import Answer, Stream, Wire
 
@@ -93,6 +94,7 @@ def started(way: str, completion: str | None, *, resumable: bool = True) -> Scri
         await listed(stage, f"{client}, in step 2", thread, who)
         streams = {"stream": await stage.probe.open("GET", f"{base}/stream")}
         streams["join"] = await stage.probe.open("GET", f"{base}/join")
+        follower = await stage.probe.open("GET", f"/threads/{thread}/stream")
         await stage.settle()
         await stage.let_pass(stage.tag, passed + STEPS)
         stage.keep(f"{client}: its events", await watch.end(), thread=client)
@@ -100,22 +102,28 @@ def started(way: str, completion: str | None, *, resumable: bool = True) -> Scri
             stage.keep(f"{client}: its answer", await post.end())
         for what, stream in streams.items():
             stage.keep(f"{client}: {what} joined in step 2", await stream.end(), thread=f"{client} {what}")
+        await follower.until(ends(1))
+        stage.keep(f"{client}: thread stream", await follower.leave(), thread=f"{client} thread")
         await stage.settle()
+        if resumable:
+            again = await stage.probe.open("GET", f"/threads/{thread}/stream", headers={"last-event-id": "-"})
+            await again.until(ends(1))
+            stage.keep(f"{client}: thread stream afterwards", await again.leave(), thread=f"{client} old")
         await look(stage, f"{client}, over", thread, run)
         await listed(stage, f"{client}, over", thread, who)
         await followed(stage, f"{client}, over", thread, run)
         await stage.let_pass(stage.tag, passed + 2 * STEPS)
-        again = await wire.ask("POST", f"/threads/{thread}/runs/stream", {**body, "on_completion": "delete"})
-        stage.keep(f"{client}: in the same thread", again, thread=client)
+        more = await wire.ask("POST", f"/threads/{thread}/runs/stream", {**body, "on_completion": "delete"})
+        stage.keep(f"{client}: in the same thread", more, thread=client)
         await stage.settle()
-        await look(stage, f"{client}, again", thread, run_of(again))
+        await look(stage, f"{client}, again", thread, run_of(more))
         await listed(stage, f"{client}, again", thread, who)
-        return passed + STEPS * (1 + (again.status == 200))
+        return passed + STEPS * (1 + (more.status == 200))
 
     return script
 
 
-async def ends(stage: Stage) -> None:
+async def endings(stage: Stage) -> None:
     """Kept threads by how their runs end: with an error, with an interrupt that is answered."""
     for client, wire in {"first": stage.record, "other": stage.probe}.items():
         for way in ("wait", "stream"):
@@ -211,7 +219,7 @@ SCRIPTS: dict[str, Script] = {
     },
     "without a thread, not resumable": started("stream", None, resumable=False),
     "without a thread, kept, not resumable": started("stream", "keep", resumable=False),
-    "without a thread, ends": ends,
+    "without a thread, ends": endings,
     **{
         f"without a thread, {completion}, {how}": ended_early(how, completion)
         for completion in ("delete", "keep")
