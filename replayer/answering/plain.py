@@ -7,8 +7,9 @@ this session's threads and runs count as the recorded ones, wherever they stand.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
-from graphtape.cassettes.runs import RecordedCall
+from graphtape.cassettes.runs import RecordedCall, RecordedThread
 from graphtape.protocol.ids import IdMap, places_of_ids
 from graphtape.protocol.mask import may_be
 from graphtape.replayer.answering.answers import Reply, Turn
@@ -52,9 +53,23 @@ def outage(turn: Turn) -> Reply | None:
 
 def _same_requests(turn: Turn) -> tuple[list[SessionThread], tuple[object, ...], list[RecordedCall]]:
     """(the threads that it names, what it is, the recorded requests like it)."""
-    asked = turn.asked
     threads = _threads_named(turn)
-    back = IdMap({old: new for thread in threads for old, new in _ids_of(thread).items()}).inverse()
+    key, equal = _like_this(turn, {old: new for thread in threads for old, new in _ids_of(thread).items()})
+    if equal or len(threads) != 1 or threads[0].plays or threads[0].created is None:
+        return threads, key, equal
+    # Which recorded thread a new one stands for is a guess until something is done in it: this may tell.
+    (thread,) = threads
+    for recorded in _threads_of_such(turn):
+        other_key, other = _like_this(turn, {recorded.thread_id: thread.thread_id})
+        if other:
+            thread.origin = recorded
+            return threads, other_key, other
+    return threads, key, equal
+
+
+def _like_this(turn: Turn, ids: Mapping[str, str]) -> tuple[tuple[object, ...], list[RecordedCall]]:
+    asked = turn.asked
+    back = IdMap(ids).inverse()
     path = back.apply_text(asked.path)
     query = tuple((name, back.apply_text(value)) for name, value in asked.query)
     body = back.apply(asked.body)
@@ -68,7 +83,23 @@ def _same_requests(turn: Turn) -> tuple[list[SessionThread], tuple[object, ...],
         and same_query(call.query, query)
         and same_body(call.request_body(), body)
     ]
-    return threads, (asked.method, path, tuple(sorted(query)), body), equal
+    return (asked.method, path, tuple(sorted(query)), body), equal
+
+
+_THREADS_TRIED = 20
+"""Each costs a look at all calls."""
+
+
+def _threads_of_such(turn: Turn) -> list[RecordedThread]:
+    """The created threads of which the same operation was recorded, the first of them."""
+    tapes = turn.session.tapes
+    named = (
+        call.params["thread_id"]
+        for call in tapes.calls
+        if call.operation is turn.operation and "thread_id" in call.params
+    )
+    found = (tapes.threads.get(thread_id) for thread_id in dict.fromkeys(named))
+    return list(islice((one for one in found if one is not None and one.created is not None), _THREADS_TRIED))
 
 
 def _as_recorded(turn: Turn, call: RecordedCall, threads: list[SessionThread]) -> Reply:

@@ -77,7 +77,7 @@ def start_run(turn: Turn) -> Answer:
     if isinstance(chosen, Match):
         return recorded_answer(chosen.run.call, thread, chosen.run.thread)
     same_way = chosen.match.run.answer == answer
-    if answer == "wait" and not same_way and not final_values_known(chosen.match.run):
+    if answer == "wait" and not same_way and not final_values_known(chosen.match.run, options):
         return not_recorded("What the run answers in the end", WAIT_HOW)
     displaced = _displaced(turn, thread) if strategy in ("interrupt", "rollback") else []
     for each in displaced:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from graphtape.cassettes.runs import RecordedRun
+from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play, parsed
-from graphtape.replayer.shown import Json, plain_interrupts, shown_of
+from graphtape.replayer.shown import Json, plain_interrupts, shown_of, without_guests
+from graphtape.replayer.twin.request_fields import ends_alike
 
 
-def final_values_known(run: RecordedRun) -> bool:
+def final_values_known(run: RecordedRun, asked: StreamOptions) -> bool:
     """Whether the recording shows what a `wait` for this run answers."""
-    if run.values() is not None:
+    if _as_asked(run.values(), run.options, asked) is not None:
         return True
     for event in run.tape.events if run.tape is not None else ():
         name = event.block.name
@@ -29,7 +31,7 @@ def wait_answer(play: Play, now_ns: int) -> Any:
     if error is not None:
         return {"__error__": error}
     if play.final is not None:
-        return play.final
+        return _as_asked(play.final, play.run.options, play.options)
     latest: Any = None
     interrupting: list[Json] = []
     for event in play.shown_events(now_ns):
@@ -53,6 +55,24 @@ def wait_answer(play: Play, now_ns: int) -> Any:
         return {"__interrupt__": interrupts}
     shown = shown_of(play, now_ns)
     return shown.last_values if shown.known else None
+
+
+def _as_asked(final: Any, recorded: StreamOptions | None, asked: StreamOptions) -> Any:
+    """The recorded answer, made that of the modes asked for; None if it hides what they show.
+
+    Asked for `values` and `updates`, as a recorder that widens asks, the server names each interrupt twice and leaves
+    out the values.
+    """
+    raised = final.get("__interrupt__") if isinstance(final, dict) else None
+    if not isinstance(raised, list) or ends_alike(recorded, asked):
+        return final
+    once = list({str(one.get("id")): one for one in raised if isinstance(one, dict)}.values())
+    has_values, has_updates = (mode in asked.modes for mode in ("values", "updates"))
+    if has_values and has_updates:
+        return {"__interrupt__": once * 2}
+    if has_values and len(once) == 1:
+        return {**final, "__interrupt__": once} if without_guests(final) else None
+    return {"__interrupt__": once}
 
 
 def late_answer(status: str, last: Play, values: Any, now_ns: int) -> Any:

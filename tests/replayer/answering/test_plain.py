@@ -101,3 +101,21 @@ def test_ids_of_threads_and_runs_anywhere(kit: Any) -> None:
         assert kit.value(kit.ask(session, "GET", f"/mine?run={run_id}")) == {"run_id": run_id}
         ours = {"threads": [second, mine]}
         assert kit.value(kit.ask(session, "POST", "/mine", ours)) == ours
+
+
+def test_thread_that_stands_for_another(kit: Any) -> None:
+    """A new thread is whatever recorded one has what is asked of it first, if nothing has played in it yet."""
+    recording = kit.recording()
+    recording.thread(1)
+    second = recording.thread(2)
+    made = {"thread_id": second, "cron_id": "c"}
+    recording.json("POST", f"/threads/{second}/runs/crons", made, {"schedule": "x"})
+    recording.json("POST", "/runs/crons/search", [made], {"thread_id": second})
+    session = kit.session(recording)
+    for _ in range(2):
+        mine = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+        created = kit.value(kit.ask(session, "POST", f"/threads/{mine}/runs/crons", {"schedule": "x"}))
+        assert created == {"thread_id": mine, "cron_id": "c"}
+        assert kit.value(kit.ask(session, "POST", "/runs/crons/search", {"thread_id": mine})) == [created]
+    other = kit.ask(session, "POST", f"/threads/{mine}/runs/crons", {"schedule": "y"})
+    assert other.plan.head.status == 404

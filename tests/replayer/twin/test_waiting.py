@@ -57,3 +57,35 @@ def test_wait_answer(kit: Any, modes: Any, events: Any, answer: Any, late: Any) 
     join = kit.ask(session, "GET", f"/threads/{thread_id}/runs/{kit.uid(2)}/join", now_ms=99)
     assert join.plan.head.status == (422 if late is None else 200)
     assert late is None or kit.value(join) == late
+
+
+OTHER = {"id": "b" * 32, "value": "two?", "response_schema": None}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "told", "asked", "answer"),
+    [
+        (["updates", "values"], [INTERRUPT, INTERRUPT], ["values"], None),
+        (["updates", "values"], [INTERRUPT, INTERRUPT], ["updates"], [INTERRUPT]),
+        (["updates", "values"], [INTERRUPT, OTHER] * 2, ["values"], [INTERRUPT, OTHER]),
+        (["updates"], [INTERRUPT], ["updates", "values"], [INTERRUPT, INTERRUPT]),
+        (["updates"], [INTERRUPT], ["updates", "custom"], [INTERRUPT]),
+    ],
+)
+def test_joined_with_other_modes(kit: Any, recorded: Any, told: Any, asked: Any, answer: Any) -> None:
+    """A recorded `join` of interrupts is made that of the modes asked for; where they would show values, it is none."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "stream_mode": recorded}
+    made = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending"}
+    recording.json("POST", f"/threads/{thread_id}/runs", made, body)
+    recording.json(
+        "GET", f"/threads/{thread_id}/runs/{kit.uid(2)}/join", {"__interrupt__": told}, head_ms=100
+    )
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    kit.ask(session, "POST", f"/threads/{thread_id}/runs", {**body, "stream_mode": asked})
+    play = session.runs[kit.uid(2)]
+    assert wait_answer(play, END_OF_TIME_NS) == (None if answer is None else {"__interrupt__": answer})
+    join = kit.ask(session, "GET", f"/threads/{thread_id}/runs/{kit.uid(2)}/join", now_ms=1)
+    assert join.head.status == (422 if answer is None else 200)
