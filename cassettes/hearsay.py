@@ -120,6 +120,18 @@ def _of_its_thread(run: RecordedRun, tapes: Tapes) -> Iterator[Sign]:
                 yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
 
 
+def values_left(run: RecordedRun) -> Any:
+    """The values that a run left in its thread, as the first read after its end has them; None if there is none."""
+    for call in run.thread.reads if run.thread is not None else ():
+        if call.operation not in (Operation.GET_STATE, Operation.GET_THREAD) or call.query:
+            continue
+        if call.started >= run.done and _is_alone(run, call):
+            answer = call.json()
+            if isinstance(answer, dict) and isinstance(answer.get("values"), dict):
+                return answer["values"]
+    return None
+
+
 def _left_by(state: Any, run: RecordedRun) -> str:
     """The status of a thread of which this is the state; empty if this run may still go on, or another has made it."""
     metadata = state.get("metadata") if isinstance(state, dict) else None

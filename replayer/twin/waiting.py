@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from graphtape.cassettes.hearsay import values_left
 from graphtape.cassettes.runs import RecordedRun
+from graphtape.protocol.ids import IdMap
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.shown import Json, plain_interrupts, shown_of, without_guests
 from graphtape.replayer.twin.request_fields import ends_alike
 
+_NO_IDS = IdMap({})
+
 
 def final_values_known(run: RecordedRun, asked: StreamOptions) -> bool:
     """Whether the recording shows what a `wait` for this run answers."""
-    if _as_asked(run.values(), run.options, asked) is not None:
+    if _as_asked(run, run.values(), asked) is not None:
         return True
     for event in run.tape.events if run.tape is not None else ():
         name = event.block.name
@@ -31,7 +37,7 @@ def wait_answer(play: Play, now_ns: int) -> Any:
     if error is not None:
         return {"__error__": error}
     if play.final is not None:
-        return _as_asked(play.final, play.run.options, play.options)
+        return _as_asked(play.run, play.final, play.options, play.ids)
     latest: Any = None
     interrupting: list[Json] = []
     for event in play.shown_events(now_ns):
@@ -57,21 +63,22 @@ def wait_answer(play: Play, now_ns: int) -> Any:
     return shown.last_values if shown.known else None
 
 
-def _as_asked(final: Any, recorded: StreamOptions | None, asked: StreamOptions) -> Any:
+def _as_asked(run: RecordedRun, final: Any, asked: StreamOptions, ids: IdMap = _NO_IDS) -> Any:
     """The recorded answer, made that of the modes asked for; None if it hides what they show.
 
     Asked for `values` and `updates`, as a recorder that widens asks, the server names each interrupt twice and leaves
-    out the values.
+    out the values: these a read may tell.
     """
     raised = final.get("__interrupt__") if isinstance(final, dict) else None
-    if not isinstance(raised, list) or ends_alike(recorded, asked):
+    if not isinstance(raised, list) or ends_alike(run.options, asked):
         return final
     once = list({str(one.get("id")): one for one in raised if isinstance(one, dict)}.values())
     has_values, has_updates = (mode in asked.modes for mode in ("values", "updates"))
     if has_values and has_updates:
         return {"__interrupt__": once * 2}
     if has_values and len(once) == 1:
-        return {**final, "__interrupt__": once} if without_guests(final) else None
+        values = without_guests(final) or parsed(ids.apply(orjson.dumps(values_left(run))))
+        return {**values, "__interrupt__": once} if values else None
     return {"__interrupt__": once}
 
 

@@ -89,3 +89,28 @@ def test_joined_with_other_modes(kit: Any, recorded: Any, told: Any, asked: Any,
     assert wait_answer(play, END_OF_TIME_NS) == (None if answer is None else {"__interrupt__": answer})
     join = kit.ask(session, "GET", f"/threads/{thread_id}/runs/{kit.uid(2)}/join", now_ms=1)
     assert join.head.status == (422 if answer is None else 200)
+
+
+@pytest.mark.parametrize("what", ["", "/state"])
+def test_joined_with_other_modes_and_read(kit: Any, what: str) -> None:
+    """The values that such a join hides are those that the thread had when it was read next, under the ids of here."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    body = {"assistant_id": "agent", "stream_mode": ["values"]}
+    made = {"run_id": kit.uid(2), "thread_id": thread_id, "status": "pending"}
+    wide = {**body, "stream_mode": ["updates", "values"]}
+    recording.json(
+        "POST", f"/threads/{thread_id}/runs", made, wide, widened_from={"stream_mode": b'["values"]'}
+    )
+    join = f"/threads/{thread_id}/runs/{kit.uid(2)}/join"
+    recording.json("GET", join, {"__interrupt__": [INTERRUPT, INTERRUPT]}, head_ms=100)
+    values = {"messages": [{"type": "ai", "id": kit.uid(5), "content": "x"}]}
+    recording.json("GET", f"/threads/{thread_id}{what}", {"status": "interrupted", "values": values})
+    session = kit.session(recording)
+    found = []
+    for _ in range(2):
+        mine = kit.value(kit.ask(session, "POST", "/threads", {}))["thread_id"]
+        run_id = kit.value(kit.ask(session, "POST", f"/threads/{mine}/runs", body))["run_id"]
+        found.append(wait_answer(session.runs[run_id], END_OF_TIME_NS))
+    assert found[0] == {**values, "__interrupt__": [INTERRUPT]}
+    assert found[1]["messages"][0]["content"] == "x"
