@@ -114,18 +114,22 @@ def _of_its_thread(run: RecordedRun, tapes: Tapes) -> Iterator[Sign]:
             elif status in _ENDED:
                 yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
     for call in thread.reads:
-        if call.operation is Operation.GET_STATE and not call.query and _is_alone(run, call):
+        if _shows_the_state(call) and _is_alone(run, call):
             status = _left_by(call.json(), run)
             if status:
                 yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
 
 
+def _shows_the_state(call: RecordedCall) -> bool:
+    """Whether a read was of the thread's state as it is; the Python SDK always says whether it wants subgraphs."""
+    return call.operation is Operation.GET_STATE and all(name == "subgraphs" for name, _ in call.query)
+
+
 def values_left(run: RecordedRun) -> Any:
     """The values that a run left in its thread, as the first read after its end has them; None if there is none."""
     for call in run.thread.reads if run.thread is not None else ():
-        if call.operation not in (Operation.GET_STATE, Operation.GET_THREAD) or call.query:
-            continue
-        if call.started >= run.done and _is_alone(run, call):
+        told = _shows_the_state(call) or (call.operation is Operation.GET_THREAD and not call.query)
+        if told and call.started >= run.done and _is_alone(run, call):
             answer = call.json()
             if isinstance(answer, dict) and isinstance(answer.get("values"), dict):
                 return answer["values"]

@@ -153,3 +153,10 @@ def test_how_long_it_is_to_wait(recorded: Callable[..., RecordedRun]) -> None:
     """Nothing else tells that it has begun, or ended."""
     found = recorded(after_seconds=1)
     assert (found.pending_until, found.done) == ((1, 1000 * MS), (1, 1000 * MS + 1))
+
+
+@pytest.mark.parametrize(("query", "done_ms"), [("?subgraphs=false", 30), ("?other=1", 10)])
+def test_state_as_the_sdk_reads_it(recorded: Callable[..., RecordedRun], query: str, done_ms: int) -> None:
+    """The Python SDK always says whether it wants subgraphs, and means the same state."""
+    at, method, target, told = state(50, {"interrupts": [1]})
+    assert recorded((at, method, target + query, told)).done == (1, done_ms * MS)

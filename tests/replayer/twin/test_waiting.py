@@ -91,7 +91,7 @@ def test_joined_with_other_modes(kit: Any, recorded: Any, told: Any, asked: Any,
     assert join.head.status == (422 if answer is None else 200)
 
 
-@pytest.mark.parametrize("what", ["", "/state"])
+@pytest.mark.parametrize("what", ["", "/state", "/state?subgraphs=false"])
 def test_joined_with_other_modes_and_read(kit: Any, what: str) -> None:
     """The values that such a join hides are those that the thread had when it was read next, under the ids of here."""
     recording = kit.recording()
