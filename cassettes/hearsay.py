@@ -6,14 +6,16 @@ what was told to go on was not over. Between the two the run is taken to have en
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphtape.cassettes.model import Ending
 from graphtape.protocol.operations import Operation
 
 if TYPE_CHECKING:
-    from graphtape.cassettes.runs import Moment, RecordedCall, RecordedRun, Tapes
+    from graphtape.cassettes.runs import Moment, RecordedCall, RecordedRun, RecordedThread, Tapes
 
 _GOING_ON = ("pending", "running")
 _TELLING_NS = 750_000_000
@@ -106,15 +108,17 @@ def _of_its_thread(run: RecordedRun, tapes: Tapes) -> Iterator[Sign]:
     thread = run.thread
     if thread is None:
         return
-    for call, row in tapes.thread_objects.get(thread.thread_id, ()):
-        if _is_alone(run, call):
-            status = str(row["status"])
-            if status == "busy":
-                yield Sign(call.started, "running")
-            elif status in _ENDED:
-                yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
+    window = _alone(run, thread)
+    rows = tapes.thread_objects.get(thread.thread_id, [])
+    first = bisect_right(rows, run.order, key=lambda pair: pair[0].order)
+    for call, row in takewhile(lambda pair: not window.ends_before(pair[0]), rows[first:]):
+        status = str(row["status"])
+        if status == "busy" and window.holds(call):
+            yield Sign(call.started, "running")
+        elif status in _ENDED and window.holds(call):
+            yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
     for call in thread.reads:
-        if _shows_the_state(call) and _is_alone(run, call):
+        if _shows_the_state(call) and window.holds(call):
             status = _left_by(call.json(), run)
             if status:
                 yield Sign(call.started, "interrupted" if run.cancelled else _ENDED[status], status)
@@ -127,13 +131,40 @@ def _shows_the_state(call: RecordedCall) -> bool:
 
 def values_left(run: RecordedRun) -> Any:
     """The values that a run left in its thread, as the first read after its end has them; None if there is none."""
-    for call in run.thread.reads if run.thread is not None else ():
+    if run.thread is None:
+        return None
+    window = _alone(run, run.thread)
+    for call in run.thread.reads:
         told = _shows_the_state(call) or (call.operation is Operation.GET_THREAD and not call.query)
-        if told and call.started >= run.done and _is_alone(run, call):
+        if told and call.started >= run.done and window.holds(call):
             answer = call.json()
             if isinstance(answer, dict) and isinstance(answer.get("values"), dict):
                 return answer["values"]
     return None
+
+
+class _Window(NamedTuple):
+    """When what is said of a thread is said of one run: it alone is there, until the next begins."""
+
+    order: int
+    since: Moment
+    until: Moment | None
+
+    def holds(self, call: RecordedCall) -> bool:
+        return call.order > self.order and self.since <= call.started and not self.ends_before(call)
+
+    def ends_before(self, call: RecordedCall) -> bool:
+        """Whether a call came too late."""
+        return self.until is not None and self.until <= call.started
+
+
+def _alone(run: RecordedRun, thread: RecordedThread) -> _Window:
+    others = [step.run for step in thread.steps[: run.step] if step.run is not None]
+    ends = [step.call.started for step in thread.steps[run.step + 1 : run.step + 2]]
+    # The server calls a thread idle when a run in its line is cancelled, whatever goes on.
+    ends += [one.ended_by for one in others if one.ended_by is not None and run.call.started <= one.ended_by]
+    since = max([run.call.ended, *(one.done for one in others)])
+    return _Window(run.order, since, min(ends, default=None))
 
 
 def _left_by(state: Any, run: RecordedRun) -> str:
@@ -154,22 +185,3 @@ def _left_by(state: Any, run: RecordedRun) -> str:
 
 def _goes_on(task: dict[str, Any]) -> bool:
     return not task.get("error") and not task.get("interrupts") and task.get("result") is None
-
-
-def _is_alone(run: RecordedRun, call: RecordedCall) -> bool:
-    """Whether what a call says of the thread is about this run."""
-    at = call.started
-    if run.thread is None or at < run.call.ended or call.order < run.order:
-        return False
-    for step in run.thread.steps:
-        other = step.run
-        if step.call is run.call or at < step.call.started:
-            continue
-        if run.call.started < step.call.started:
-            return False
-        if other is None:
-            continue
-        # The server calls a thread idle when a run in its line is cancelled, whatever goes on.
-        if other.done > at or (other.ended_by is not None and run.call.started <= other.ended_by <= at):
-            return False
-    return True
