@@ -500,6 +500,8 @@ class RecordedThread:
     """The requests that copied it."""
     streams: list[RecordedCall] = field(default_factory=list)
     """Streams of the thread, whatever they show."""
+    deleted: RecordedCall | None = None
+    """The request that deleted it."""
 
     @cached_property
     def run_rows(self) -> Mapping[str, list[tuple[RecordedCall, dict[str, Any]]]]:
@@ -702,12 +704,15 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
         if succeeded:
             _place_creation(call, tapes)
         return
-    for cancelled_id in _cancelled_by(call) if succeeded else ():
+    for cancelled_id in _cancelled_by(call, by_run) if succeeded else ():
         if cancelled_id in by_run:
             cancelled = by_run[cancelled_id]
             cancelled.cancelled = True
             cancelled.cancel = cancelled.cancel or call
             cancelled.ended_by = cancelled.ended_by or call.started
+    for gone in _deleted_by(call) if succeeded else ():
+        if gone in tapes.threads:
+            tapes.threads[gone].deleted = call
     thread_id = call.params.get("thread_id")
     if thread_id is None:
         return
@@ -812,6 +817,7 @@ def _place_creation(call: RecordedCall, tapes: Tapes) -> None:
             thread.reads.append(call)
             return
         thread.created = thread.created or call
+        thread.deleted = None
     tapes.creations.append(call)
 
 
@@ -827,13 +833,37 @@ def _was_there(thread: RecordedThread, creation: RecordedCall) -> bool:
     return seen_before or (answer.get("updated_at") != made_at and not makes_states(body))
 
 
-def _cancelled_by(call: RecordedCall) -> list[str]:
-    """The runs that a request cancelled by their ids."""
+def _deleted_by(call: RecordedCall) -> list[str]:
+    """The threads that a request deleted."""
+    if call.operation is Operation.DELETE_THREAD:
+        return [call.params["thread_id"]]
+    asked = parsed_or_none(call.request_body()) if call.operation is Operation.PRUNE_THREADS else None
+    if not isinstance(asked, dict) or asked.get("strategy", "delete") != "delete":
+        return []
+    named = asked.get("thread_ids")
+    return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+
+
+def _cancelled_by(call: RecordedCall, by_run: Mapping[str, RecordedRun]) -> list[str]:
+    """The runs that a request cancelled: by their ids, or by status, if they were to wait longer than until then."""
     if call.operation is Operation.CANCEL_RUN:
         return [call.params["run_id"]]
     asked = parsed_or_none(call.request_body()) if call.operation is Operation.CANCEL_RUNS else None
+    if isinstance(asked, dict) and asked.get("status") in ("pending", "all"):
+        return [run_id for run_id, run in by_run.items() if _waits_at(run, call.started)]
     named = asked.get("run_ids") if isinstance(asked, dict) else None
     return [run_id for run_id in named if isinstance(run_id, str)] if isinstance(named, list) else []
+
+
+def _waits_at(run: RecordedRun, moment: Moment) -> bool:
+    """Whether its client wanted it to wait longer than until a moment, and it was not cancelled before."""
+    wait_s = run.body.get("after_seconds")
+    recording, at_ns = run.call.started
+    waits = isinstance(wait_s, int | float) and moment < (
+        recording,
+        at_ns + min(wait_s, 1 << 30) * 1_000_000_000,
+    )
+    return waits and run.ended_by is None and moment[0] == recording
 
 
 def _left_cancelling(join: RecordedCall, run: RecordedRun) -> bool:

@@ -67,6 +67,7 @@ ANSWERS: Final[Mapping[Operation, Callable[[Turn], Answer]]] = {
     _O.JOIN_THREAD_STREAM: threads.join_thread_stream,
 }
 
+_WITHOUT_CONTENT: Final = (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
 _FAIL_IN_THEIR_PLACE: Final = frozenset((Kind.STARTS_RUN, Kind.READS_RUN, Kind.READS_THREAD, Kind.SERVER))
 
 _STATELESS_RUN: Final = re.compile(r"/runs/[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?:/|\Z)")
@@ -133,9 +134,8 @@ def _answer(turn: Turn) -> Answer:
         if failed is not None:
             return failed
         found = ANSWERS[resolved.operation](turn)
-        if isinstance(found, Reply) and not found.recorded and found.head.status >= HTTPStatus.BAD_REQUEST:
-            # Where the recorded server refused the same in the same way, it did so in its own words.
-            return plain_answer(turn, status=found.head.status) or found
+        if isinstance(found, Reply) and not found.recorded:
+            return _in_recorded_words(turn, found)
         return found
     recorded = plain_answer(turn)
     if recorded is not None:
@@ -145,6 +145,15 @@ def _answer(turn: Turn) -> Answer:
     if resolved.route.kind is Kind.OTHER_PROTOCOL:
         return _other_protocol(turn)
     return plain_miss(turn)
+
+
+def _in_recorded_words(turn: Turn, found: Reply) -> Reply:
+    """An answer with no content but its status, as the recorded server gave it to the same request."""
+    status = found.head.status
+    if status >= HTTPStatus.BAD_REQUEST:
+        return plain_answer(turn, status=status) or found
+    recorded = plain_answer(turn, status=status) if status in _WITHOUT_CONTENT else None
+    return found if recorded is None else replace(found, plan=replace(found.plan, head=recorded.head))
 
 
 def _unrouted(turn: Turn) -> Reply:

@@ -318,6 +318,9 @@ def cancel_runs(turn: Turn) -> Answer:
             return Reply(refusal_plan(422, _TOO_MUCH))
         wanted = {"pending", "running"} if body["status"] == "all" else {body["status"]}
         found = [play for play in session.runs.values() if play.status(turn.now_ns) in wanted]
+        if session.options.pace.is_max:
+            # There, what nobody streams is over as soon as somebody asks, if it was not ended so in the recording.
+            found = [play for play in found if play.run.cancelled or not play.unwatched]
     else:
         thread_id = canonical_uuid(body["thread_id"])
         if thread_id is None:

@@ -98,6 +98,8 @@ def _recorded_overview(turn: Turn) -> Reply | None:
 
 def _was_there(thread: RecordedThread, call: RecordedCall, here: Mapping[str, object]) -> bool:
     """Whether a recorded overview would show a recorded thread, if it has what was asked for."""
+    if thread.deleted is not None and thread.deleted.ended <= call.started:
+        return False
     if thread.created is not None:
         return thread.created.ended <= call.started
     if thread.is_hidden:

@@ -584,3 +584,26 @@ def test_end_told_by_other_reads(tape: Tape) -> None:
     tape.call("GET", THREAD, json={"status": "error"}, at=40)
     tape.call("GET", f"{THREAD}/runs", json=[{"run_id": uid(2), "status": "error"}], at=50)
     assert (tape.run().done, tape.run().told_over) == ((1, 30 * MS), ((1, 30 * MS), "error"))
+
+
+@pytest.mark.parametrize(("status", "cancelled"), [("pending", True), ("all", True), ("running", False)])
+def test_run_cancelled_by_its_status(tape: Tape, status: str, cancelled: bool) -> None:
+    """All that wait for their time are cancelled together; one that had begun is not among them."""
+    tape.call("POST", f"{THREAD}/runs", {**BODY, "after_seconds": 30}, json={"run_id": uid(2)})
+    tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(3)})
+    tape.call("POST", "/runs/cancel", {"status": status}, status=204)
+    runs = tape.tapes().runs
+    assert [(run.cancelled, run.never_began) for run in runs] == [(cancelled, cancelled), (False, False)]
+
+
+def test_deleted_threads(tape: Tape) -> None:
+    """By a request of their own, or pruned; one that was made once more is there again."""
+    for number in (1, 2, 3):
+        tape.call("POST", "/threads", {}, json={"thread_id": uid(number)})
+    tape.call("DELETE", THREAD, status=204)
+    tape.call("POST", "/threads/prune", {"thread_ids": [uid(2)]}, json={"pruned_count": 1})
+    keep = {"thread_ids": [uid(3)], "strategy": "keep_latest"}
+    tape.call("POST", "/threads/prune", keep, json={"pruned_count": 0})
+    tape.call("POST", "/threads", {"thread_id": uid(1)}, json={"thread_id": uid(1)})
+    threads = tape.tapes().threads
+    assert [threads[uid(n)].deleted is not None for n in (1, 2, 3)] == [False, True, False]

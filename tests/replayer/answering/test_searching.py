@@ -202,3 +202,17 @@ def test_recorded_overview_of_a_run_without_a_thread(kit: Any, completion: str) 
     kit.ask(session, "POST", "/runs/stream", body)
     assert not is_recorded(15)
     assert is_recorded(99)
+
+
+def test_recorded_count_after_a_deletion(kit: Any) -> None:
+    """What was recorded when a thread was gone is played when it is gone here."""
+    recording = kit.recording()
+    thread_id = recording.thread(1)
+    recording.json("POST", "/threads/count", 7, {})
+    recording.call("DELETE", f"/threads/{thread_id}", status=204)
+    recording.json("POST", "/threads/count", 6, {})
+    session = kit.session(recording)
+    kit.ask(session, "POST", "/threads", {})
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {})) == 7
+    kit.ask(session, "DELETE", f"/threads/{thread_id}")
+    assert kit.value(kit.ask(session, "POST", "/threads/count", {})) == 6
