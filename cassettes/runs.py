@@ -696,6 +696,7 @@ def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, Rec
             run.thread = _thread(tapes, thread_id, call)
         left = call.summary.ending is Ending.CLIENT_LEFT
         run.cancelled = left and run.body.get("on_disconnect") == "cancel"
+        run.ended_by = call.ended if run.cancelled else None
         if run_id is not None:
             by_run[run_id] = run
         tapes.runs.append(run)

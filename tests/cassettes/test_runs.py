@@ -218,6 +218,15 @@ def test_continued_twice(tape: Tape) -> None:
     assert raws(tape.run()) == EVENTS
 
 
+@pytest.mark.parametrize(("on_disconnect", "done_ms"), [("cancel", 10), ("continue", 55)])
+def test_left_and_cancelled_with_it(tape: Tape, on_disconnect: str, done_ms: int) -> None:
+    """A run that its client cancelled by leaving was over then, not midway to the read that told so."""
+    body = {**BODY, "on_disconnect": on_disconnect}
+    tape.call("POST", f"{THREAD}/runs/stream", body, reads=EVENTS[:1], location=RUN, ending=Ending.CLIENT_LEFT, at=0)
+    tape.call("GET", f"{THREAD}/runs", json=[{"run_id": uid(2), "status": "interrupted"}], at=100)
+    assert tape.run().done[1] == done_ms * 1_000_000
+
+
 def test_filtered_join_is_none(tape: Tape) -> None:
     """A join that was filtered does not hold the run."""
     tape.call("POST", f"{THREAD}/runs", BODY, json={"run_id": uid(2)})
