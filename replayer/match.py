@@ -152,8 +152,14 @@ class Matcher:
         others.sort(key=lambda run: used.get(run.order, 0))
         others.sort(key=lambda run: run.keeps_thread is not query.keeps_thread)
         if query.thread is None and query.origin is not None:
-            # What began in the thread whose creation this one has, begins here, however many clients began it before.
-            others.sort(key=lambda run: run.thread is not query.origin or run.step != 0)
+            # What began in the thread whose creation this one has, begins here, however many clients began it before:
+            # unless another is more alike, since clients at once create their threads in any order.
+            likest = min((_likeness(run, query) for run in others), default=None)
+            others.sort(
+                key=lambda run: (
+                    run.thread is not query.origin or run.step != 0 or _likeness(run, query) != likest
+                )
+            )
         others.sort(key=self.broken)
         preferred = [
             *_refused_next(equal, query),

@@ -222,7 +222,9 @@ def test_continued_twice(tape: Tape) -> None:
 def test_left_and_cancelled_with_it(tape: Tape, on_disconnect: str, done_ms: int) -> None:
     """A run that its client cancelled by leaving was over then, not midway to the read that told so."""
     body = {**BODY, "on_disconnect": on_disconnect}
-    tape.call("POST", f"{THREAD}/runs/stream", body, reads=EVENTS[:1], location=RUN, ending=Ending.CLIENT_LEFT, at=0)
+    tape.call(
+        "POST", f"{THREAD}/runs/stream", body, reads=EVENTS[:1], location=RUN, ending=Ending.CLIENT_LEFT, at=0
+    )
     tape.call("GET", f"{THREAD}/runs", json=[{"run_id": uid(2), "status": "interrupted"}], at=100)
     assert tape.run().done[1] == done_ms * 1_000_000
 

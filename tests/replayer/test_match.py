@@ -70,6 +70,19 @@ def test_openings_first(two_threads: Any) -> None:
     assert numbers(two_threads, query(body("hi")), 4) == [0, 3, 2, 0]
 
 
+def test_a_thread_begins_as_the_recorded_one_of_its_creation(kit: Any) -> None:
+    """However often that was played; but a recording of the modes that are asked goes before one to be rebuilt."""
+    recording = kit.recording()
+    for number, mode in ((1, "values"), (2, "updates"), (3, "values")):
+        recording.run(recording.thread(number), kit.uid(10 + number), body("hi", stream_mode=mode))
+    tapes = kit.tapes(recording)
+    first, second, third = (run.thread for run in tapes.runs)
+    asked = query(body("hi", stream_mode="values"))
+    assert numbers(tapes, replace(asked, origin=third), 2) == [2, 2]
+    assert numbers(tapes, replace(asked, origin=first), 2) == [0, 0]
+    assert numbers(tapes, replace(asked, origin=second), 2) == [0, 2]
+
+
 def test_bound_thread_in_order(two_threads: Any) -> None:
     """A thread that plays a recorded one gets that one's runs, the next in order first."""
     thread = two_threads.runs[0].thread
