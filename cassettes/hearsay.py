@@ -15,7 +15,8 @@ from graphtape.cassettes.model import Ending
 from graphtape.protocol.operations import Operation
 
 if TYPE_CHECKING:
-    from graphtape.cassettes.runs import Moment, RecordedCall, RecordedRun, RecordedThread, Tapes
+    from graphtape.cassettes.calls import Moment, RecordedCall
+    from graphtape.cassettes.runs import RecordedRun, RecordedThread, Tapes
 
 _GOING_ON = ("pending", "running")
 _TELLING_NS = 750_000_000

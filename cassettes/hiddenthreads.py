@@ -13,7 +13,7 @@ from graphtape.protocol.ids import canonical_uuid, derive, uuid_unix_ms
 from graphtape.protocol.jsonvalue import loads
 
 if TYPE_CHECKING:
-    from graphtape.cassettes.runs import TapeBlock
+    from graphtape.cassettes.tape import TapeBlock
 
 _NOWHERE = "01900000-0000-7000-8000-000000000001"
 """What an id is made of where the cassette does not even show the run's."""

@@ -14,7 +14,7 @@ from graphtape.protocol.jsonvalue import loads
 from graphtape.protocol.view import without_id
 
 if TYPE_CHECKING:
-    from graphtape.cassettes.runs import Tape, TapeBlock
+    from graphtape.cassettes.tape import Tape, TapeBlock
 
 STATE_UPDATE = "state_update"
 

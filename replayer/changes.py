@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from graphtape.cassettes.runs import RecordedCall
+from graphtape.cassettes.calls import RecordedCall
 from graphtape.protocol.operations import OPERATIONS, Kind, Operation
 
 _O = Operation

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedRun, RecordedThread, TapeBlock
+from graphtape.cassettes.runs import RecordedRun, RecordedThread
+from graphtape.cassettes.tape import TapeBlock
 from graphtape.protocol.ids import IdMap, derive, harvest, harvest_events, may_hold_ids
 from graphtape.protocol.operations import Operation
 from graphtape.replayer.play import parsed

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from graphtape.cassettes.runs import RecordedRun, TapeBlock
+from graphtape.cassettes.runs import RecordedRun
+from graphtape.cassettes.tape import TapeBlock
 from graphtape.protocol.ids import EventId, IdMap, format_event_id, uuid_unix_ms
 from graphtape.protocol.joining import is_stored
 from graphtape.protocol.jsonvalue import loads

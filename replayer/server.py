@@ -20,8 +20,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from graphtape.cassettes.clock import Clock, SystemClock
+from graphtape.cassettes.placing import read_tapes
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.runs import read_tapes
 from graphtape.protocol.access import HostPolicy, OriginPolicy, is_preflight
 from graphtape.protocol.aspects import parse_path
 from graphtape.protocol.errors import GraphtapeError, ProtocolError, UsageMistake

@@ -14,7 +14,9 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Literal
 
-from graphtape.cassettes.runs import RecordedCall, RecordedRun, RecordedThread, Tapes, created_thread_id
+from graphtape.cassettes.calls import RecordedCall
+from graphtape.cassettes.placing import created_thread_id
+from graphtape.cassettes.runs import RecordedRun, RecordedThread, Tapes
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import IdMap, canonical_uuid, derive
 from graphtape.protocol.modes import StreamOptions

@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from graphtape.cassettes.runs import RecordedCall, RecordedThread
+from graphtape.cassettes.calls import RecordedCall
+from graphtape.cassettes.runs import RecordedThread
 from graphtape.protocol.ids import EventId, IdMap, derive
 from graphtape.replayer.play import Play
 from graphtape.replayer.shown import stopped_short

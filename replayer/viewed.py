@@ -13,7 +13,8 @@ from itertools import chain, repeat
 from typing import NamedTuple
 
 from graphtape.cassettes.model import Ending
-from graphtape.cassettes.runs import RecordedRun, Tape, TapeBlock
+from graphtape.cassettes.runs import RecordedRun
+from graphtape.cassettes.tape import Tape, TapeBlock
 from graphtape.protocol.errors import ViewRefused
 from graphtape.protocol.ids import EventId, parse_event_id, strictly_rising
 from graphtape.protocol.jsonvalue import loads

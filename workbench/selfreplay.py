@@ -17,8 +17,9 @@ import aiohttp
 
 from graphtape.cassettes.errors import DamagedCassette, UndecodableBody
 from graphtape.cassettes.model import Chunk, Ending, Exchange, ExchangeSummary, Headers, Response
+from graphtape.cassettes.placing import read_tapes
 from graphtape.cassettes.reader import Cassette, CheckReport
-from graphtape.cassettes.runs import RecordedRun, read_tapes
+from graphtape.cassettes.runs import RecordedRun
 from graphtape.cassettes.showing.preview import event_preview, parse_json
 from graphtape.cassettes.showing.text import Paint, cut, format_bytes, plural, visible
 from graphtape.cassettes.streams import content_codings, decoded_chunks, timed_blocks

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from graphtape.cassettes.runs import created_thread_id
+from graphtape.cassettes.placing import created_thread_id
 from graphtape.protocol.ids import IdMap
 from graphtape.replayer.answering.answers import Turn
 from graphtape.replayer.play import Play, parsed

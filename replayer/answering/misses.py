@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
+from graphtape.cassettes.calls import RecordedCall, parsed_or_none
 from graphtape.cassettes.model import Ending
-from graphtape.cassettes.runs import RecordedCall, RecordedRun, parsed_or_none
+from graphtape.cassettes.runs import RecordedRun
 from graphtape.protocol.aspects import Difference, Path, differences, format_path
 from graphtape.protocol.mask import may_be
 from graphtape.protocol.operations import Resolved

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 
-from graphtape.cassettes.runs import RecordedCall, RecordedThread
+from graphtape.cassettes.calls import RecordedCall
+from graphtape.cassettes.runs import RecordedThread
 from graphtape.protocol.ids import IdMap, places_of_ids
 from graphtape.protocol.mask import may_be
 from graphtape.replayer.answering.answers import Reply, Turn

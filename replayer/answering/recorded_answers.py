@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedCall, RecordedThread, parsed_or_none
+from graphtape.cassettes.calls import RecordedCall, parsed_or_none
+from graphtape.cassettes.runs import RecordedThread
 from graphtape.cassettes.streams import decoded_body
 from graphtape.protocol.ids import IdMap, harvest
 from graphtape.protocol.mask import is_masked, may_be, same_but_stars

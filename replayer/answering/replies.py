@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import orjson
 
+from graphtape.cassettes.calls import RecordedCall, parsed_or_none
 from graphtape.cassettes.model import Ending, Headers
-from graphtape.cassettes.runs import RecordedCall, parsed_or_none, tape_of
 from graphtape.cassettes.streams import decoded_body
+from graphtape.cassettes.tape import tape_of
 from graphtape.protocol.headers import split_valid
 from graphtape.protocol.ids import IdMap
 from graphtape.replayer.plan import Head, Part, Plan, PlanEnd

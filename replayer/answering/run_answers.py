@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import orjson
 
+from graphtape.cassettes.calls import RecordedCall
 from graphtape.cassettes.model import Ending
-from graphtape.cassettes.runs import RecordedCall, tape_of
+from graphtape.cassettes.tape import tape_of
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.joining import JoinFilter

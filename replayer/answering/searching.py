@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedCall, RecordedThread
+from graphtape.cassettes.calls import RecordedCall
+from graphtape.cassettes.runs import RecordedThread
 from graphtape.protocol.bodies import BodySchema
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.replayer.answering.answers import Answer, Reply, Turn, not_recorded, refused_body

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from graphtape.cassettes.runs import RecordedCall, RecordedStep, makes_states
+from graphtape.cassettes.calls import RecordedCall
+from graphtape.cassettes.placing import makes_states
+from graphtape.cassettes.runs import RecordedStep
 from graphtape.protocol.bodies import BodySchema, Refusal
 from graphtape.protocol.ids import IdMap, canonical_uuid
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter, check_thread_stream_id

@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from graphtape.cassettes.model import Ending
+from graphtape.cassettes.placing import read_tapes
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.runs import RecordedRun, read_tapes
+from graphtape.cassettes.runs import RecordedRun
 from graphtape.cassettes.writer import CassetteWriter
 
 MS = 1_000_000

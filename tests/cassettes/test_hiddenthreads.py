@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from graphtape.cassettes.hiddenthreads import made_soon_after, made_thread_id, thread_in_events
-from graphtape.cassettes.runs import TapeBlock
+from graphtape.cassettes.tape import TapeBlock
 from graphtape.protocol.ids import uuid_unix_ms
 from graphtape.protocol.sse import Decoder
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from graphtape.cassettes.runs import Tape, TapeBlock
+from graphtape.cassettes.tape import Tape, TapeBlock
 from graphtape.cassettes.threadstreams import run_ends, run_within, state_updates
 from graphtape.protocol.sse import Decoder
 

@@ -233,7 +233,7 @@ def _digest(cassette: Any) -> None:
 
 
 def _runs(cassette: Any) -> None:
-    from graphtape.cassettes.runs import read_tapes
+    from graphtape.cassettes.placing import read_tapes
 
     read_tapes([cassette])
 

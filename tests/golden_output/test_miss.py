@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
+from graphtape.cassettes.placing import read_tapes
 from graphtape.cassettes.reader import Cassette
-from graphtape.cassettes.runs import read_tapes
 from graphtape.replayer.answering.dispatch import answer
 from graphtape.replayer.answering.replies import Asked
 from graphtape.replayer.session import Options, Session

@@ -14,9 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from graphtape.cassettes.clock import FakeClock
 from graphtape.cassettes.model import Asked as AskedRecord
 from graphtape.cassettes.model import Ending
+from graphtape.cassettes.placing import read_tapes
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.records import Record
-from graphtape.cassettes.runs import Tapes, read_tapes
+from graphtape.cassettes.runs import Tapes
 from graphtape.cassettes.writer import CassetteWriter
 from graphtape.replayer import make_app
 from graphtape.replayer.answering.dispatch import answer
