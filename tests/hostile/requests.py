@@ -131,7 +131,7 @@ HEADERS = [
     row("LF in a value", get(b"/info", b"X-A: a\nOther: 1\r\n"), NOT_HTTP | PASSED),
     row("folded value", get(b"/info", b"X-A: a\r\n Evil: 1\r\n"), NOT_HTTP),
     row("NUL in a value", get(b"/info", b"X-A: a\0b\r\n"), NOT_HTTP),
-    row("CRLF in the target", get(b"/x\r\nOther: 1"), NOT_HTTP | PASSED),
+    row("CRLF in the target", get(b"/x\r\nOther: 1"), NOT_HTTP | PASSED, NOT_HTTP | MISSED),
     row("encoded CRLF in the target", get(b"/info%0d%0aEvil:%201"), PASSED, MISSED),
     row("encoded CRLF in the query", get(b"/info?a=%0d%0aEvil:%201"), PASSED, PASSED | MISSED),
     row("encoded CRLF in an id", get(b"/threads/%0d%0aEvil:%201/state"), PASSED, MISSED),
