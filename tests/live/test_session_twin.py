@@ -108,21 +108,15 @@ USUAL = {
     "left before its turn",
     "threads by status",
     "ended in line, action=interrupt, stream",
-    "in place of a waiting one, interrupt",
     "patched, values unknown",
     "without a thread, stream, absent",
     "without a thread, create, keep",
-    "without a thread, delete, interrupt",
     "without a thread, keep, leave",
     "steps_asking, ended unseen, but for /state",
-    "failing, ended unseen, but for /",
     "left in silence, cancelling",
-    "in silence, left",
     "assistants in use",
     "items in use",
-    "threads of states",
     "left behind",
-    "written at the end",
 }
 
 
