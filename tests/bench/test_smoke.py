@@ -20,7 +20,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", ["R3", "P2"])
+@pytest.mark.parametrize("name", ["R3"])
 def test_row_in_its_quickest_mode(tmp_path: Path, name: str) -> None:
     """A row starts its servers, loses nothing (it would raise), and every ratio is a positive number."""
     run = Run(SIZES["smoke"], tmp_path, Servers(tmp_path), missing={"nginx": "", "mitmproxy": ""})

@@ -110,13 +110,8 @@ USUAL = {
     "ended in line, action=interrupt, stream",
     "patched, values unknown",
     "without a thread, stream, absent",
-    "without a thread, create, keep",
     "without a thread, keep, leave",
-    "steps_asking, ended unseen, but for /state",
-    "left in silence, cancelling",
     "assistants in use",
-    "items in use",
-    "left behind",
 }
 
 
