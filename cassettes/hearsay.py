@@ -95,10 +95,8 @@ def _of_joins(run: RecordedRun) -> Iterator[Sign]:
 
 def _of_itself(run: RecordedRun) -> Iterator[Sign]:
     """Its objects, and its own word that it is to wait."""
-    wait_s = run.body.get("after_seconds")
-    recording, at_ns = run.call.started
-    if isinstance(wait_s, int) and wait_s > 0:
-        yield Sign((recording, at_ns + wait_s * 1_000_000_000), "pending")
+    if run.held_until is not None:
+        yield Sign(run.held_until, "pending")
     for read, row in run.thread.run_rows.get(run.run_id or "", ()) if run.thread is not None else ():
         if read.order > run.order:
             yield Sign(read.started, str(row["status"]))

@@ -86,7 +86,7 @@ def _mark_displaced(thread: RecordedThread) -> None:
 
 
 def _place(call: RecordedCall, route: Route, tapes: Tapes, by_run: dict[str, RecordedRun]) -> None:
-    succeeded = (call.summary.status or 0) < 400
+    succeeded = not call.failed
     if route.starts_run:
         body = parsed_or_none(call.request_body())
         thread_id, run_id = _ids_of_run(call)
@@ -181,7 +181,7 @@ def _place_without_threads(tapes: Tapes) -> None:
 def _place_follower(call: RecordedCall, tapes: Tapes) -> None:
     """To a thread that something else shows: the server follows what does not exist with 200 too."""
     thread = tapes.threads.get(call.params["thread_id"])
-    if thread is None or (call.summary.status or 0) >= 400:
+    if thread is None or call.failed:
         return
     if call.operation is Operation.JOIN_THREAD_STREAM:
         thread.streams.append(call)
@@ -257,13 +257,8 @@ def _cancelled_by(call: RecordedCall, by_run: Mapping[str, RecordedRun]) -> list
 
 def _waits_at(run: RecordedRun, moment: Moment) -> bool:
     """Whether its client wanted it to wait longer than until a moment, and it was not cancelled before."""
-    wait_s = run.body.get("after_seconds")
-    recording, at_ns = run.call.started
-    waits = isinstance(wait_s, int | float) and moment < (
-        recording,
-        at_ns + min(wait_s, 1 << 30) * 1_000_000_000,
-    )
-    return waits and run.ended_by is None and moment[0] == recording
+    until = run.held_until
+    return until is not None and moment[0] == until[0] and moment < until and run.ended_by is None
 
 
 def _left_cancelling(join: RecordedCall, run: RecordedRun) -> bool:

@@ -16,6 +16,7 @@ from graphtape.cassettes.model import Ending
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.tape import Tape, agree, begins_run, continued, is_begun_by, tape_of
 from graphtape.cassettes.threadstreams import run_ends, run_within, state_updates
+from graphtape.protocol.delays import delay_ns
 from graphtape.protocol.errors import InvalidStreamMode
 from graphtape.protocol.ids import parse_event_id
 from graphtape.protocol.joining import InvalidThreadStream, ThreadFilter
@@ -74,9 +75,7 @@ class RecordedRun:
         """
         if self.ended_by is None or self.answer != "create" or self.thread is None:
             return False
-        wait_s = self.body.get("after_seconds")
-        recording, at_ns = self.call.started
-        if isinstance(wait_s, int) and self.ended_by < (recording, at_ns + wait_s * 1_000_000_000):
+        if self.held_until is not None and self.ended_by < self.held_until:
             return True
         if any(step.call.order < self.order and self.ended_by < step.done for step in self.thread.steps):
             return True
@@ -88,6 +87,13 @@ class RecordedRun:
             if row.get("run_id") == self.run_id
         )
         return any(row.get("status") == "interrupted" and not _has_begun(row) for row in rows)
+
+    @property
+    def held_until(self) -> Moment | None:
+        """Until when its client wanted it to wait; None if it did not."""
+        wait_ns = delay_ns(self.body)
+        recording, at_ns = self.call.started
+        return (recording, at_ns + wait_ns) if wait_ns else None
 
     @property
     def answer(self) -> str:
@@ -115,7 +121,7 @@ class RecordedRun:
         """
         summary = self.call.summary
         no_stream = self.answer == "stream" and not summary.content_type.startswith("text/event-stream")
-        return (summary.status or 0) >= 400 or no_stream
+        return self.call.failed or no_stream
 
     @cached_property
     def broken(self) -> bool:
@@ -318,21 +324,24 @@ class RecordedThread:
         return self.created is None and not self.born_of_run
 
     @property
+    def first_run(self) -> RecordedRun | None:
+        """The run that is its first step; None if that is none, or there are none."""
+        return self.steps[0].run if self.steps else None
+
+    @property
     def is_hidden(self) -> bool:
         """Whether the server made it for its first run, which was started without a thread."""
-        first = self.steps[0].run if self.steps else None
-        return first is not None and not first.stateful
+        return self.first_run is not None and not self.first_run.stateful
 
     @property
     def temporary(self) -> bool:
         """Whether it was there only as long as its first run went on."""
-        first = self.steps[0].run if self.steps else None
-        return first is not None and not first.keeps_thread
+        return self.first_run is not None and not self.first_run.keeps_thread
 
     @property
     def born_of_run(self) -> bool:
         """Whether its first run created it, unless it was there before the recording."""
-        first = self.steps[0].run if self.steps else None
+        first = self.first_run
         return self.is_hidden or (first is not None and first.body.get("if_not_exists") == "create")
 
     def stage_at(self, moment: Moment) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,6 +15,7 @@ import orjson
 
 from graphtape.cassettes.runs import RecordedRun
 from graphtape.cassettes.tape import TapeBlock
+from graphtape.protocol.delays import delay_ns
 from graphtape.protocol.ids import EventId, IdMap, format_event_id, uuid_unix_ms
 from graphtape.protocol.joining import is_stored
 from graphtape.protocol.jsonvalue import loads
@@ -26,7 +27,6 @@ from graphtape.replayer.viewed import SeenFrame, Viewed
 
 END_OF_TIME_NS = 1 << 62
 """Later than any due time: what a run will have shown in the end."""
-_LONGEST_WAIT_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +311,9 @@ class Play:
             return "running" if self.sources_shown(now_ns) or (self.seen.silent and begun) else "pending"
         if self.error(now_ns) is not None:
             return "error"
-        is_told = self.run.told_over is not None and (self.seen.silent or not self.tape.whole)
-        told = self.run.told_over[1] if is_told and self.run.told_over is not None else ""
+        told = ""
+        if self.run.told_over is not None and (self.seen.silent or not self.tape.whole):
+            told = self.run.told_over[1]
         # That nothing tells otherwise is no proof that it ended well: docs/replaying.md says so.
         return told or ("interrupted" if self.run.cancelled else "success")
 
@@ -320,11 +321,9 @@ class Play:
         """How long it waits for its turn, as its client wants it or as it was read, where no event tells."""
         if not self.seen.silent:
             return 0
-        wait_s = self.body.get("after_seconds")
-        wanted_ns = int(min(max(wait_s, 0), _LONGEST_WAIT_S) * 1e9) if isinstance(wait_s, int | float) else 0
         read, call = self.run.pending_until, self.run.call
         read_ns = read[1] - call.summary.at_ns if read is not None and read[0] == call.started[0] else 0
-        return self.pace.schedule([max(wanted_ns, read_ns)])[0]
+        return self.pace.schedule([max(delay_ns(self.body), read_ns)])[0]
 
     def error(self, now_ns: int) -> dict[str, Any] | None:
         """The payload of the run's `error` event, if it has been shown."""

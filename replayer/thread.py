@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from graphtape.cassettes.calls import RecordedCall
 from graphtape.cassettes.runs import RecordedThread
+from graphtape.protocol.delays import delay_ns
 from graphtape.protocol.ids import EventId, IdMap, derive
 from graphtape.replayer.play import Play
 from graphtape.replayer.shown import stopped_short
@@ -134,8 +135,7 @@ class SessionThread:
         }
 
         def created_ns(play: Play) -> int:
-            wait_s = play.body.get("after_seconds") if self.plays else 0
-            wait_ns = play.pace.schedule([wait_s * 1_000_000_000])[0] if isinstance(wait_s, int) else 0
+            wait_ns = play.pace.schedule([delay_ns(play.body)])[0] if self.plays else 0
             return asked_ns.get(play.run_id, 0) + wait_ns
 
         return sorted(self.runs, key=created_ns)[::-1]

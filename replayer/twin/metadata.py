@@ -97,7 +97,7 @@ def _given_first(recorded: RecordedThread | None) -> Json:
         return {}
     if recorded.created is not None:
         return _object(_object(recorded.created.request_json()).get("metadata"))
-    first = recorded.steps[0].run if recorded.born_of_run else None
+    first = recorded.first_run if recorded.born_of_run else None
     return _given(first.body) if first is not None else {}
 
 
