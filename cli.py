@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -54,19 +54,28 @@ class Command(click.Command):
             example = (self.epilog or "").strip().partition("\n")[0]
             raise click.UsageError(f"{error.format_message()} For example: {example}", ctx) from None
         except click.NoSuchOption as error:
-            for choice, meant in self._choices(error.option_name.lstrip("-")):
-                raise click.UsageError(f"No such option '--{choice}'. Did you mean '{meant}'?", ctx) from None
-            raise
+            word = error.option_name.lstrip("-")
+            meant = self._option_of(word)
+            if meant is None:
+                raise
+            raise click.UsageError(
+                f"No such option '--{word}'. Did you mean '{meant} {word}'?", ctx
+            ) from None
         except click.UsageError as error:
             if error.ctx is None:  # of an option without its value: click says it without the usage
                 raise click.UsageError(error.message, ctx) from None
             raise
 
-    def _choices(self, word: str) -> Iterator[tuple[str, str]]:
-        """The options that take this word: `strict` and `--match strict`."""
-        for parameter in self.params:
-            if isinstance(parameter.type, click.Choice) and word in parameter.type.choices:
-                yield word, f"{parameter.opts[0]} {word}"
+    def _option_of(self, word: str) -> str | None:
+        """The option that takes this word: `--match` takes `strict`."""
+        return next(
+            (
+                parameter.opts[0]
+                for parameter in self.params
+                if isinstance(parameter.type, click.Choice) and word in parameter.type.choices
+            ),
+            None,
+        )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from graphtape.cassettes.limits import TARGET_IN_INDEX_BYTES
 from graphtape.cassettes.model import Ending, Exchange, ExchangeSummary
 from graphtape.cassettes.reader import Cassette
 from graphtape.cassettes.streams import decoded_body
@@ -112,7 +113,7 @@ def calls_of(cassette: Cassette, *, first_order: int = 0) -> list[RecordedCall]:
     calls = []
     for position, summary in enumerate(cassette.exchanges):
         target = summary.target
-        if len(target.encode("utf-8", "surrogateescape")) >= 120:  # the index cuts long targets
+        if len(target.encode("utf-8", "surrogateescape")) >= TARGET_IN_INDEX_BYTES:  # it may be cut
             target = cassette.request(summary.number)[0].target
         # As the server side cuts it: a target is no URL, and `//[x` is a path like any other.
         path, _, query_text = target.partition("?")

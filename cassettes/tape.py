@@ -11,6 +11,7 @@ from functools import cached_property
 from graphtape.cassettes.calls import RecordedCall
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.streams import iter_blocks
+from graphtape.protocol.headers import get
 from graphtape.protocol.sse import Block
 
 
@@ -111,6 +112,5 @@ def _overlap(ours: list[TapeBlock], theirs: list[TapeBlock]) -> int:
 def _resumed_from(call: RecordedCall, tape: Tape) -> bool:
     """Whether a join asked for what follows the last event of the tape."""
     last_id = next((entry.block.id for entry in reversed(tape.events) if entry.block.id), None)
-    headers = call.cassette.request(call.number)[0].headers
-    cursor = next((value for name, value in headers if name.lower() == b"last-event-id"), None)
+    cursor = get(call.cassette.request(call.number)[0].headers, b"last-event-id")
     return last_id is not None and cursor is not None and cursor.decode("latin-1") == last_id

@@ -10,7 +10,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -316,6 +316,10 @@ class IdMap:
     def merged(self, pairs: Mapping[str, str]) -> IdMap:
         """This map with more pairs; the later ones win."""
         return IdMap({**self.pairs, **pairs})
+
+
+NO_IDS: Final = IdMap({})
+"""Leaves every id as it is."""
 
 
 # --- event ids: `<unix ms>-<sequence>` (docs/agent-server.md, section 5) ---

@@ -7,13 +7,13 @@ it, and the other way round, however often a client reads.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from graphtape.cassettes.calls import RecordedCall
 from graphtape.protocol.operations import OPERATIONS, Kind, Operation
+from graphtape.replayer.remembering import Counts
 
 _O = Operation
 _RUNS: Final = frozenset(route.operation for route in OPERATIONS if route.starts_run)
@@ -49,7 +49,7 @@ class Changes:
     def __init__(self, calls: Sequence[RecordedCall]) -> None:
         self._calls = calls
         self._latest: dict[Kind, RecordedCall] = {}
-        self._reads: Counter[tuple[object, ...]] = Counter()
+        self._reads = Counts()
 
     @cached_property
     def _orders(self) -> Mapping[Kind, list[int]]:
@@ -76,8 +76,7 @@ class Changes:
         points = [bisect_left(orders, call.order) for call in equal]
         here = [call for call, point in zip(equal, points, strict=True) if point == now]
         if here:
-            self._reads[now, *key] += 1
-            return nth_or_last(here, self._reads[now, *key] - 1)
+            return nth_or_last(here, self._reads.before((now, *key)))
         # Not read between these changes: the next answer knows of the last change, the one before does not.
         later = [call for call, point in zip(equal, points, strict=True) if point > now]
         if later:

@@ -85,8 +85,3 @@ class _Refusal(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing to do: it is written."""
-
-    @property
-    def prepared(self) -> bool:
-        """False: aiohttp is to prepare it."""
-        return False

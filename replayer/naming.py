@@ -70,8 +70,6 @@ class Naming:
         """Every id that a run shows; looked for once, when it is first played."""
         if run.order not in self._found:
             found = {identifier for identifier in (run.run_id, run.thread_id) if identifier}
-            if run.answer != "stream":
-                found |= harvest(run.call.json())
             if run.tape is not None:
                 found |= _ids_in(run.tape.events)
             # A run that nobody streamed shows its ids in what was answered instead.

@@ -292,13 +292,13 @@ class Sender:
         if not play.pace.is_max:
             moment_ns = 0 if silence.whole else play.pace.schedule([_A_MOMENT_NS])[0]
             until_ns = max(play.started_ns + silence.until_ns, clock.now_ns()) + moment_ns
-            beat_ns = self.started_ns + HEARTBEAT_EVERY_NS
+            beats = Heartbeats.planned(self.started_ns)
             with Listener(play.watchers) as listener:
                 while clock.now_ns() < until_ns and play.cancelled_ns is None:
-                    await listener.sleep_until(clock, min(beat_ns, until_ns))
-                    if clock.now_ns() >= beat_ns < until_ns:
+                    await listener.sleep_until(clock, min(beats.next_ns, until_ns))
+                    if clock.now_ns() >= beats.next_ns < until_ns:
                         await response.write(HEARTBEAT)
-                        beat_ns += HEARTBEAT_EVERY_NS
+                        beats.advance()
         if play.cancelled_ns is not None or silence.whole:
             return PlanEnd.CLOSE
         self._client_left(play, cancel=answer.cancel_on_disconnect, moves=play.unwatched)

@@ -12,10 +12,10 @@ from typing import Any
 from graphtape.cassettes.calls import RecordedCall, parsed_or_none
 from graphtape.cassettes.runs import RecordedThread
 from graphtape.cassettes.streams import decoded_body
-from graphtape.protocol.ids import IdMap, harvest
+from graphtape.protocol.ids import NO_IDS, IdMap, harvest
 from graphtape.protocol.mask import is_masked, may_be, same_but_stars
 from graphtape.replayer.answering.answers import Reply, Turn
-from graphtape.replayer.answering.replies import NO_IDS, recorded_plan
+from graphtape.replayer.answering.replies import recorded_plan
 from graphtape.replayer.changes import nth_or_last
 from graphtape.replayer.play import Play
 from graphtape.replayer.thread import SessionThread, Stage

@@ -19,10 +19,9 @@ from graphtape.cassettes.model import Ending, Headers
 from graphtape.cassettes.streams import decoded_body
 from graphtape.cassettes.tape import tape_of
 from graphtape.protocol.headers import split_valid
-from graphtape.protocol.ids import IdMap
+from graphtape.protocol.ids import NO_IDS, IdMap
 from graphtape.replayer.plan import Head, Part, Plan, PlanEnd
 
-NO_IDS = IdMap({})
 RUN_NOT_FOUND: Final = b'{"error":"HTTPException","message":"404: Run not found"}'
 """What a reader is told of a run that is not there."""
 RUN_NOT_FOUND_EVENT: Final = b"event: error\r\ndata: " + RUN_NOT_FOUND + b"\r\n\r\n"

@@ -14,6 +14,7 @@ from graphtape.cassettes.calls import RecordedCall
 from graphtape.cassettes.model import Ending
 from graphtape.cassettes.tape import tape_of
 from graphtape.protocol.bodies import BodySchema
+from graphtape.protocol.headers import get
 from graphtape.protocol.ids import canonical_uuid
 from graphtape.protocol.joining import JoinFilter
 from graphtape.replayer.answering.answers import (
@@ -154,8 +155,7 @@ def _recorded_join(
             continue
         if when_over and join.started < play.run.done:
             continue
-        headers = join.cassette.request(join.number)[0].headers
-        cursor = next((value for name, value in headers if name.lower() == b"last-event-id"), b"")
+        cursor = get(join.cassette.request(join.number)[0].headers, b"last-event-id") or b""
         if cursor.decode("latin-1") == last_event_id and same_query(join.query, turn.asked.query):
             return join
     return None

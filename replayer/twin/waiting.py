@@ -11,13 +11,11 @@ import orjson
 
 from graphtape.cassettes.hearsay import values_left
 from graphtape.cassettes.runs import RecordedRun
-from graphtape.protocol.ids import IdMap
+from graphtape.protocol.ids import NO_IDS, IdMap
 from graphtape.protocol.modes import StreamOptions
 from graphtape.replayer.play import Play, parsed
 from graphtape.replayer.shown import Json, plain_interrupts, shown_of, without_guests
 from graphtape.replayer.twin.request_fields import ends_alike
-
-_NO_IDS = IdMap({})
 
 
 def final_values_known(run: RecordedRun, asked: StreamOptions) -> bool:
@@ -63,7 +61,7 @@ def wait_answer(play: Play, now_ns: int) -> Any:
     return shown.last_values if shown.known else None
 
 
-def _as_asked(run: RecordedRun, final: Any, asked: StreamOptions, ids: IdMap = _NO_IDS) -> Any:
+def _as_asked(run: RecordedRun, final: Any, asked: StreamOptions, ids: IdMap = NO_IDS) -> Any:
     """The recorded answer, made that of the modes asked for; None if it hides what they show.
 
     Asked for `values` and `updates`, as a recorder that widens asks, the server names each interrupt twice and leaves
