@@ -73,10 +73,11 @@ class Connected(ResponseHandler):
             body = chunks.feed(data)
             passing = self.passing
             if chunks.rest is None:
-                if passing is not None:
-                    passing.came(body)
-                elif self._payload is not None:
-                    self._payload.feed_data(body)
+                if passing is None:
+                    if self._payload is not None:
+                        self._payload.feed_data(body)
+                elif body:
+                    passing.arrived(body)
                 return
             self._chunks = None
             if self._payload is not None:
@@ -282,56 +283,48 @@ class _Passing:
         self._waiter: asyncio.Future[None] | None = None
         self.over: bool | BaseException | None = None
 
-    def came(self, data: bytes) -> None:
-        """Something came that the payload does not have, and that stands behind all that it has."""
-        if self._busy or self.over is not None or self._payload._buffer:
-            self._payload.feed_data(data)
-            self.arrived()
-        elif data:
-            self._busy = True
-            try:
-                self._take(data, False)
-                if not self._taken():
-                    self.over = False
-            except BaseException as error:
-                self.over = error
-            self._busy = False
-            if self.over is not None:
-                self._wake()
+    def arrived(self, body: bytes = b"") -> None:
+        """Something came into the payload, or the connection ended.
 
-    def arrived(self) -> None:
-        """Something came into the payload, or the connection ended."""
+        Args:
+            body: what came besides: the payload does not have it, and it stands behind all that it has.
+        """
+        if body and (self._busy or self.over is not None or self._payload._buffer):
+            self._payload.feed_data(body)
+            body = b""
         # Reading from a payload that had paused its connection parses what waited, and that comes back here: what it
         # finds stands behind what is being read, and is met by the next round of the loop.
         if self._busy or self.over is not None:
             return
         self._busy = True
-        payload, take = self._payload, self._take
         try:
-            while self.over is None:
-                data = payload._read_nowait(-1)
-                if payload.at_eof():
-                    take(data, True)
-                    self.over = True
-                elif data:
-                    take(data, False)
-                    if not payload._buffer and not payload._eof and payload._exception is None:
-                        break  # as nearly always: this was all, and asking again would cost as much
-                elif (error := payload.exception()) is not None:
-                    self.over = UpstreamBroke(words_of(error))
-                else:
-                    break
+            if body:
+                self._take(body, False)
+            else:
+                self._take_buffered()
             if not self._taken() and self.over is None:
                 self.over = False
         except BaseException as error:
             self.over = error
         self._busy = False
-        if self.over is not None:
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.over is not None and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _take_buffered(self) -> None:
+        payload, take = self._payload, self._take
+        while self.over is None:
+            data = payload._read_nowait(-1)
+            if payload.at_eof():
+                take(data, True)
+                self.over = True
+            elif data:
+                take(data, False)
+                if not payload._buffer and not payload._eof and payload._exception is None:
+                    break  # as nearly always: this was all, and asking again would cost as much
+            elif (error := payload.exception()) is not None:
+                self.over = UpstreamBroke(words_of(error))
+            else:
+                break
 
     async def result(self) -> bool:
         """What `pass_on` returns, once it is over."""
